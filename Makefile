@@ -1,0 +1,75 @@
+# Everything starts here: `make demo`, `make test`, `make up`. `make setup` alone makes .venv with the `bucketline` command in it.
+
+PYTHON ?= python3
+PORT   ?= 8000
+# How many test processes; the tests start servers, so more than the cores does not help.
+JOBS   ?= auto
+
+VENV   := .venv
+BIN    := $(VENV)/bin
+# Named after what .venv was made from: while that is unchanged, nothing is asked of the network.
+STAMP  := $(VENV)/.made-from-$(shell cat constraints.txt pyproject.toml | cksum | tr ' ' -)
+# pip's cache and index settings are the user's own; only the hashes decide what gets in.
+PIP    := $(BIN)/python -m pip --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test check format demo up bench constraints clean
+
+help:
+	@echo 'make demo            set up, start everything, send two files, show what happened (KEEP=dir keeps it)'
+	@echo 'make up PORT=8000    set up, and run Bucketline in the foreground until Ctrl-C'
+	@echo 'make test            set up, and run the whole suite (ARGS="-k name" for a part of it)'
+	@echo 'make check           linter, strict types, layering, the Compose file'
+	@echo 'make bench           side by side with what you would use instead'
+	@echo 'make setup           only .venv with the `bucketline` command in it'
+	@echo 'make clean           remove .venv, var/ and caches'
+
+setup: $(STAMP)
+
+$(STAMP):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo 'Bucketline needs Python 3.11 or newer; `make PYTHON=python3.12 setup` names another one.' >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+	  { echo 'Python has no venv module here; on Debian: apt-get install python3-venv' >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(PIP) install --quiet --require-hashes --no-deps -r constraints.txt
+	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $(STAMP)
+
+test: setup
+	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/unit/test_layering.py
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+demo: setup
+	$(BIN)/python -P -m bucketline.demo $(if $(KEEP),--keep $(KEEP))
+
+up: setup
+	$(BIN)/bucketline up --port $(PORT)
+
+bench: setup
+	$(BIN)/python -m benchmarks $(ARGS)
+
+# Needs the network and `uv`: resolves everything anew and writes versions and hashes, nothing else.
+constraints:
+	@{ echo '# Every version that was tested, with its hashes. Written by `make constraints`; installed by `make setup`.'; \
+	  uv pip compile pyproject.toml --extra dev --python-version 3.11 --generate-hashes --upgrade --quiet \
+	    --no-header --no-annotate --no-emit-index-url --no-emit-find-links; } > constraints.new
+	@mv constraints.new constraints.txt
+	@{ echo '# What the image needs of constraints.txt. Written by `make constraints`; installed by the Dockerfile.'; \
+	  uv pip compile pyproject.toml --extra s3 --constraint constraints.txt --python-version 3.11 --generate-hashes --quiet \
+	    --no-header --no-annotate --no-emit-index-url --no-emit-find-links; } > constraints.new
+	@mv constraints.new deploy/requirements.txt
+
+clean:
+	rm -rf $(VENV) var .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
