@@ -1,0 +1,225 @@
+"""The contract between the engine and a storage backend: six verbs, some abilities, and numbers.
+
+A backend subclasses nothing; it fits `Backend`. What it can do beyond the six verbs is a method of one of the ability
+protocols, found with `isinstance`. What is not a method is a number or a claim in `Capabilities`.
+
+Backends are synchronous, and are called from many threads at once. `begin`, each `put_part` and `complete` of one
+object usually happen in different processes: all they share is the session and the receipts, which are JSON-able.
+A backend does not retry: it raises a `BackendError` that says whether retrying helps, and the engine decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar, Protocol, TypeAlias, runtime_checkable
+
+import msgspec
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+TIB = 1024 * GIB
+
+JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
+Session: TypeAlias = dict[str, JSON]
+"""An open multipart upload. Only the backend that made it looks inside; it survives JSON and other processes."""
+
+
+class Body(Protocol):
+    """The bytes of one part or one whole object. They can be read any number of times, each time from the start."""
+
+    @property
+    def size(self) -> int:
+        """The exact number of bytes that a reader yields."""
+
+    @property
+    def crc32c(self) -> int | None:
+        """The CRC32C of exactly these bytes as computed when they were received, or None when it is not known."""
+
+    def open(self) -> BinaryIO:
+        """A new reader at the start of the body, which ends at its end; the caller closes it.
+
+        It offers read, readinto, seek and tell. If the source cannot deliver `size` bytes, it raises `ShortBody`.
+        """
+
+    def file(self) -> tuple[Path, int] | None:
+        """The file and the offset where these bytes are, for senders that can use a file directly."""
+
+
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What a backend can do that is not a method. A destination may narrow these values, never widen them."""
+
+    min_part: int = 1
+    """Every part but the last has at least this many bytes."""
+    max_part: int = 5 * GIB
+    part_multiple: int = 1
+    """The size of every part but the last is a multiple of this."""
+    uniform_parts: bool = False
+    """All parts but the last must have the same size."""
+    max_parts: int = 10_000
+    max_object: int = 5 * TIB
+    parallel_parts: bool = True
+    """Parts may be sent at the same time and in any order; otherwise one by one from the first."""
+    checksums: tuple[str, ...] = ()
+    """Names of the checksums that the store itself verifies or computes, best first: "crc32c", "sha256"."""
+    create_only: bool = False
+    """`create_only=True` is honoured, and of two racing creators exactly one wins."""
+    metadata: bool = False
+    """The content type and the user metadata are kept, and `stat` tells them."""
+    invisible: bool = True
+    """Nothing can be seen at the key before `complete` or `put_whole` succeeds."""
+    any_process: bool = True
+    """Sessions, receipts and objects of one process are known in every other."""
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """What the provider said about one stored part."""
+
+    number: int
+    size: int
+    etag: str = ""
+    checksum: str = ""
+    """For example `crc32c:yZRlqg==`, as told or confirmed by the provider; empty when it says nothing."""
+
+
+class ObjectInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """One stored object, as its provider describes it now."""
+
+    key: str
+    size: int
+    etag: str | None = None
+    version: str | None = None
+    checksum: str | None = None
+    """The checksum of the whole object (`crc32c:…` or `sha256:…`), when the provider tells one."""
+    content_type: str | None = None
+    metadata: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class SessionInfo(msgspec.Struct, frozen=True):
+    """One open session, as found at the provider. `session` is what `abort` takes."""
+
+    key: str
+    id: str
+    started_at_ms: int | None
+    session: Session
+
+
+class Backend(Protocol):
+    """Where objects go. Every method may be called from many threads, and raises nothing but `BackendError`.
+
+    Keys are opaque text and are stored byte for byte; a key that the store cannot hold is an `InvalidRequest`.
+    """
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    def begin(
+        self,
+        key: str,
+        *,
+        size: int,
+        part_size: int,
+        content_type: str | None,
+        metadata: dict[str, str],
+        create_only: bool = False,
+    ) -> Session:
+        """Open a multipart upload of `size` bytes, of which part n starts at `(n - 1) * part_size`.
+
+        An empty object has one empty part.
+        With `create_only`, an existing object may be refused here or at `complete`, with `ObjectExists`. Two sessions
+        for one key live side by side; the last `complete` wins.
+        """
+
+    def put_part(self, session: Session, number: int, body: Body) -> Receipt:
+        """Store part `number`, counted from 1. The same number again replaces it.
+
+        When this returns, the part survives a crash of this process. When it raises, the part may or may not be
+        stored. A body that ends early is a `ShortBody`; where `capabilities.checksums` names crc32c, a body whose bytes
+        do not match its CRC32C is an `IntegrityError`.
+        """
+
+    def complete(self, session: Session, receipts: list[Receipt]) -> ObjectInfo:
+        """Make the object visible from the parts of `receipts`, given in any order, all at once or not at all.
+
+        After a crash it may be called again for a session that was completed: it then either succeeds again or raises
+        `SessionLost`. Missing or wrong receipts raise `InvalidRequest` or `IntegrityError`, and nothing is visible.
+        """
+
+    def abort(self, session: Session) -> None:
+        """Give up the session and free what it holds. A session that is gone already is no error."""
+
+    def stat(self, key: str) -> ObjectInfo | None:
+        """The object at `key`, or None if there is none."""
+
+    def close(self) -> None:
+        """Free connections and threads. May be called twice; the backend is not used afterwards."""
+
+
+@runtime_checkable
+class PutsWhole(Protocol):
+    """Stores a small object with one call, without a session."""
+
+    def put_whole(
+        self,
+        key: str,
+        body: Body,
+        *,
+        content_type: str | None,
+        metadata: dict[str, str],
+        create_only: bool = False,
+    ) -> ObjectInfo:
+        """Store `body` at `key`, visible all at once or not at all. Repeating it is harmless, but for `create_only`."""
+
+
+@runtime_checkable
+class ListsParts(Protocol):
+    """Knows which parts of a session have landed."""
+
+    def list_parts(self, session: Session) -> list[Receipt]:
+        """The receipts of all stored parts, by number."""
+
+
+@runtime_checkable
+class ListsSessions(Protocol):
+    """Knows which sessions are open."""
+
+    def list_sessions(self, prefix: str = "") -> list[SessionInfo]:
+        """The open sessions whose key starts with `prefix`."""
+
+
+@runtime_checkable
+class ReadsRanges(Protocol):
+    """Reads objects back, to verify or to copy them."""
+
+    def read_range(self, key: str, offset: int, size: int) -> Iterator[bytes]:
+        """Exactly `size` bytes from `offset`, in blocks of at most 1 MiB; raises if the object has fewer."""
+
+
+@runtime_checkable
+class DeletesObjects(Protocol):
+    def delete(self, key: str) -> None:
+        """Remove the object at `key`. An object that is not there is no error."""
+
+
+class Plugin(Protocol):
+    """What an entry point of the group `bucketline.backends` names: one kind of backend, before any SDK is imported.
+
+    The entry point's value is a class without constructor arguments that fits this protocol.
+    """
+
+    name: ClassVar[str]
+    """The word in `backend = "…"`; the same as the entry point's name."""
+    Options: ClassVar[type[msgspec.Struct]]
+    """The keys of a destination's table that belong to this backend. A field of type `Path` is relative to the file."""
+    secrets: ClassVar[frozenset[str]]
+    """The options whose values are never shown, stored or hashed."""
+
+    def capabilities(self, options: Any) -> Capabilities:
+        """What the backend built from `options` would claim, without importing its SDK."""
+
+    def url(self, options: Any, key: str) -> str:
+        """The address to show for an object, such as `s3://bucket/key`. It opens nothing and holds no secret."""
+
+    def build(self, options: Any) -> Backend:
+        """Make the backend, in the process that will use it; here the SDK is imported."""

@@ -1,0 +1,44 @@
+"""Binds the suite to the destinations named on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from backends.config import ConfigurationError, UnknownDestination, load
+from backends.conformance.subject import Subject
+from backends.registry import Destination
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "subject" in metafunc.fixturenames:
+        destinations = _destinations(metafunc.config)
+        metafunc.parametrize("subject", destinations, ids=[item.name for item in destinations], indirect=True)
+
+
+@pytest.fixture
+def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
+    with Subject(request.param) as subject:
+        yield subject
+
+
+def _destinations(config: pytest.Config) -> list[Destination]:
+    names = config.getoption("--destination", None)
+    if not names:
+        _refuse("name what to test: --destination NAME --config plugins.toml")
+    try:
+        configuration = load(Path(config.getoption("--config")))
+        for name in names:
+            if name in configuration.routes:
+                _refuse(f"{name!r} is a route; name one destination")
+        return [configuration.destinations[name] for name in configuration.expand(names)]
+    except (ConfigurationError, UnknownDestination) as error:
+        _refuse(str(error))
+
+
+def _refuse(text: str) -> NoReturn:
+    """Stop the collection with this text and no traceback."""
+    raise pytest.Collector.CollectError(text)

@@ -1,0 +1,161 @@
+"""What is stored is what was sent, all of it, at once or not at all."""
+
+from __future__ import annotations
+
+from backends.base import MIB, DeletesObjects, ReadsRanges
+from backends.conformance.subject import Subject
+
+DESCRIPTION = {"bucketline-job": "01940c9e-0000-7000-8000-000000000000", "note": "two words, k=v; 100%"}
+
+
+def test_parts_sent_in_any_order_are_joined_in_theirs(subject: Subject) -> None:
+    key, data = subject.key(), subject.data(subject.part_size * 7 // 2)
+    order = [3, 1, 4, 2] if subject.capabilities.parallel_parts else [1, 2, 3, 4]
+    session = subject.begin(key, len(data))
+    receipts = subject.send(session, data, order)
+    info = subject.backend.complete(session, receipts)
+    assert info.size == len(data)
+    subject.assert_holds(key, data)
+
+
+def test_an_object_may_end_exactly_with_a_part(subject: Subject) -> None:
+    key, data = subject.key(), subject.data(2 * subject.part_size)
+    subject.store(key, data)
+    subject.assert_holds(key, data)
+
+
+def test_an_object_may_be_one_part_smaller_than_the_smallest(subject: Subject) -> None:
+    key, data = subject.key(), subject.data(1)
+    subject.store(key, data)
+    subject.assert_holds(key, data)
+
+
+def test_an_object_may_be_empty(subject: Subject) -> None:
+    key = subject.key()
+    subject.store(key, b"")
+    subject.assert_holds(key, b"")
+
+
+def test_the_smallest_parts_that_are_claimed_work(subject: Subject) -> None:
+    smallest = subject.rounded(subject.capabilities.min_part)
+    data = subject.data(2 * smallest + 1)
+    key = subject.key()
+    session = subject.begin(key, len(data), part_size=smallest)
+    receipts = [subject.put(session, number, data[(number - 1) * smallest : number * smallest]) for number in (1, 2, 3)]
+    subject.backend.complete(session, receipts)
+    subject.assert_holds(key, data)
+
+
+def test_nothing_is_visible_before_the_upload_is_complete(subject: Subject) -> None:
+    subject.needs("invisible")
+    key, data = subject.key(), subject.data()
+    session = subject.begin(key, len(data))
+    subject.assert_nothing_at(key)
+    receipts = subject.send(session, data)
+    subject.assert_nothing_at(key)
+    subject.backend.complete(session, receipts)
+    subject.assert_holds(key, data)
+
+
+def test_an_object_is_replaced_only_when_the_next_is_complete(subject: Subject) -> None:
+    key, old, new = subject.key(), subject.data(100), subject.data()
+    subject.store(key, old)
+    session = subject.begin(key, len(new))
+    receipts = subject.send(session, new)
+    if subject.capabilities.invisible:
+        subject.assert_holds(key, old)
+    subject.backend.complete(session, receipts)
+    subject.assert_holds(key, new)
+
+
+def test_content_type_and_metadata_are_kept(subject: Subject) -> None:
+    subject.needs("metadata")
+    key, data = subject.key(), subject.data(100)
+    told = subject.store(key, data, content_type="video/mp4", metadata=DESCRIPTION)
+    found = subject.backend.stat(key)
+    assert found is not None
+    assert (found.content_type, found.metadata) == ("video/mp4", DESCRIPTION)
+    assert told.size == found.size
+
+
+def test_metadata_of_a_replaced_object_does_not_linger(subject: Subject) -> None:
+    subject.needs("metadata")
+    key = subject.key()
+    subject.store(key, subject.data(10), content_type="video/mp4", metadata=DESCRIPTION)
+    subject.store(key, subject.data(10), metadata={"other": "1"})
+    found = subject.backend.stat(key)
+    assert found is not None
+    assert found.metadata == {"other": "1"}
+
+
+def test_what_complete_tells_is_what_stat_tells(subject: Subject) -> None:
+    key, data = subject.key(), subject.data()
+    told, found = subject.store(key, data), subject.backend.stat(key)
+    assert found is not None
+    assert (told.key, told.size, told.etag, told.version) == (found.key, found.size, found.etag, found.version)
+
+
+def test_a_small_object_goes_in_one_call(subject: Subject) -> None:
+    key, data = subject.key(), subject.data(1000)
+    info = subject.put_whole(key, data)
+    assert (info.key, info.size) == (key, 1000)
+    subject.assert_holds(key, data)
+
+
+def test_an_empty_object_goes_in_one_call(subject: Subject) -> None:
+    key = subject.key()
+    subject.put_whole(key, b"")
+    subject.assert_holds(key, b"")
+
+
+def test_one_call_keeps_content_type_and_metadata_too(subject: Subject) -> None:
+    subject.needs("metadata")
+    key = subject.key()
+    subject.put_whole(key, b"small", content_type="text/plain", metadata=DESCRIPTION)
+    found = subject.backend.stat(key)
+    assert found is not None
+    assert (found.content_type, found.metadata) == ("text/plain", DESCRIPTION)
+
+
+def test_one_call_replaces_what_is_there(subject: Subject) -> None:
+    key = subject.key()
+    subject.store(key, subject.data())
+    subject.put_whole(key, b"new")
+    subject.assert_holds(key, b"new")
+
+
+def test_nothing_is_at_a_key_that_was_never_written(subject: Subject) -> None:
+    subject.assert_nothing_at(subject.key())
+    key = subject.key("folder/file")
+    subject.store(key, b"x")
+    subject.assert_nothing_at(key.removesuffix("/file"))
+    subject.assert_nothing_at(key + "-more")
+
+
+def test_any_range_can_be_read_back(subject: Subject) -> None:
+    reader = subject.able(ReadsRanges)
+    key, data = subject.key(), subject.data(2 * MIB + 17)
+    subject.put_whole(key, data)
+    for offset, size in [(0, 0), (0, 1), (5, 1000), (MIB - 1, 2), (1, MIB), (len(data) - 1, 1), (0, len(data))]:
+        blocks = list(reader.read_range(key, offset, size))
+        assert b"".join(blocks) == data[offset : offset + size]
+        assert all(len(block) <= MIB for block in blocks), "a block is larger than 1 MiB"
+
+
+def test_reading_what_is_not_there_is_refused(subject: Subject) -> None:
+    reader = subject.able(ReadsRanges)
+    key = subject.key()
+    subject.refusal(lambda: list(reader.read_range(key, 0, 1)))
+    subject.store(key, b"short")
+    subject.refusal(lambda: list(reader.read_range(key, 3, 5)))
+
+
+def test_deleting_twice_is_harmless(subject: Subject) -> None:
+    deleter = subject.able(DeletesObjects)
+    key, neighbour = subject.key("a"), subject.key("a")
+    subject.store(key, b"x")
+    subject.store(neighbour, b"y")
+    deleter.delete(key)
+    deleter.delete(key)
+    subject.assert_nothing_at(key)
+    subject.assert_holds(neighbour, b"y")

@@ -1,0 +1,172 @@
+"""Reads one `[destinations.NAME]` table of plugins.toml into a `Destination`."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from backends import registry
+from backends.base import KIB, TIB, Capabilities, Plugin
+from backends.expansion import expand, has_reference
+from backends.faults import FaultList, suggestion
+from backends.narrowing import narrow
+from backends.options import convert, read_options
+from backends.registry import Destination
+from backends.sizes import format_size, parse_size
+
+NOT_YET = "this version does not act on it"
+PART_STEP = 64 * KIB
+"""Part sizes are multiples of this, so that parts start where the checksum blocks of the spool do."""
+CONCURRENCY = range(1, 65)
+_UNKNOWN = Capabilities(max_part=5 * TIB)
+"""Stands in for capabilities that cannot be asked for, because the options are wrong; it finds no fault of its own."""
+_COMMON = ("backend", "prefix", "key_template", "limits", "capabilities")
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a destination's table is read against."""
+
+    folder: Path
+    """Relative paths are relative to it."""
+    environ: Mapping[str, str]
+    reserved: Mapping[str, Path]
+    """Directories that no destination may lie in or contain, by what to call them."""
+    world_readable: bool
+    """Whether everybody on this machine can read the file."""
+    faults: FaultList
+
+
+@dataclass(frozen=True)
+class Limits:
+    part_size: int | None = None
+    concurrency: int = 8
+
+
+def read_destination(name: str, table: dict[str, Any], around: Surroundings) -> Destination | None:
+    """The destination, or None after recording what is wrong with its table."""
+    place, faults = f"[destinations.{name}]", around.faults
+    before = len(faults.found)
+    plugin = _plugin(table.get("backend"), place, faults)
+    if plugin is None:
+        return None
+    _check_secrets(table, plugin, place, around)
+    expanded = expand(table, around.environ, faults, place)
+    if len(faults.found) > before:
+        return None  # what is wrong with a value that could not be put in would only confuse
+    own = {key: value for key, value in expanded.items() if key not in _COMMON}
+    options = read_options(own, plugin.Options, place=place, folder=around.folder, faults=faults, common=_COMMON)
+    capabilities = _UNKNOWN
+    if options is not None:
+        _check_paths(options, place, around)
+        narrowing = _table(expanded, "capabilities", place, faults)
+        capabilities = narrow(plugin.capabilities(options), narrowing, place=f"{place} capabilities", faults=faults)
+    limits = _limits(_table(expanded, "limits", place, faults), capabilities, f"{place} limits", faults)
+    prefix = _prefix(expanded.get("prefix", ""), place, faults)
+    key_template = _text(expanded.get("key_template"), f"{place} key_template", faults)
+    if options is None or len(faults.found) > before:
+        return None
+    return Destination(name, plugin, options, capabilities, prefix, key_template, limits.part_size, limits.concurrency)
+
+
+def _plugin(name: Any, place: str, faults: FaultList) -> Plugin | None:
+    if not isinstance(name, str):
+        faults.add(f"{place} backend", "names the kind of storage", f"one of: {', '.join(registry.names())}")
+        return None
+    try:
+        return registry.plugin(name)
+    except registry.RegistryError as error:
+        faults.add(f"{place} backend", str(error), error.hint or suggestion(name, registry.names()))
+        return None
+
+
+def _check_secrets(table: Mapping[str, Any], plugin: Plugin, place: str, around: Surroundings) -> None:
+    for key in sorted(plugin.secrets & table.keys()):
+        value = table[key]
+        if around.world_readable and isinstance(value, str) and value and not has_reference(value):
+            around.faults.add(
+                f"{place} {key}",
+                "is a secret in a file that everybody on this machine can read",
+                "take it from the environment with ${NAME}, or chmod o-r the file",
+            )
+
+
+def _check_paths(options: msgspec.Struct, place: str, around: Surroundings) -> None:
+    for key, value in msgspec.structs.asdict(options).items():
+        if not isinstance(value, Path):
+            continue
+        for what, reserved in around.reserved.items():
+            path, kept = value.resolve(), reserved.resolve()
+            if path.is_relative_to(kept) or kept.is_relative_to(path):
+                around.faults.add(
+                    f"{place} {key}", f"lies in {what} or contains it", "choose a directory apart from it"
+                )
+
+
+def _table(table: Mapping[str, Any], key: str, place: str, faults: FaultList) -> dict[str, Any]:
+    found = table.get(key, {})
+    if isinstance(found, dict):
+        return found
+    faults.add(f"{place} {key}", "takes a table, { name = value }")
+    return {}
+
+
+def _limits(table: dict[str, Any], capabilities: Capabilities, place: str, faults: FaultList) -> Limits:
+    part_size, concurrency = None, Limits.concurrency
+    for key, value in table.items():
+        try:
+            if key == "part_size":
+                part_size = _part_size(value, capabilities)
+            elif key == "concurrency":
+                concurrency = _concurrency(value)
+            elif key == "bandwidth":
+                faults.add(f"{place}.bandwidth", NOT_YET, "leave it out")
+            else:
+                faults.add_unknown(f"{place}.{key}", "limit", key, ["part_size", "concurrency"])
+        except ValueError as error:
+            faults.add(f"{place}.{key}", str(error))
+    return Limits(part_size, concurrency)
+
+
+def _part_size(value: Any, capabilities: Capabilities) -> int:
+    size = parse_size(value)
+    least, most = max(capabilities.min_part, PART_STEP), capabilities.max_part
+    if not least <= size <= most:
+        raise ValueError(f"must be between {format_size(least)} and {format_size(most)} for this backend")
+    for step in (PART_STEP, capabilities.part_multiple):
+        if size % step:
+            raise ValueError(f"must be a multiple of {format_size(step)}")
+    return size
+
+
+def _concurrency(value: Any) -> int:
+    number: int = convert(value, int, Path())
+    if number not in CONCURRENCY:
+        raise ValueError(f"must be between {CONCURRENCY[0]} and {CONCURRENCY[-1]}")
+    return number
+
+
+def _prefix(value: Any, place: str, faults: FaultList) -> str:
+    text = _text(value, f"{place} prefix", faults, may_be_empty=True) or ""
+    if text.startswith("/") or any(step in (".", "..") for step in text.split("/")):
+        faults.add(f"{place} prefix", "must be a relative path without `.` and `..`", 'for example "uploads/"')
+    return text
+
+
+def _text(value: Any, place: str, faults: FaultList, *, may_be_empty: bool = False) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        faults.add(place, "takes text")
+    elif not value and not may_be_empty:
+        faults.add(place, "is empty", "leave it out")
+    elif any(unicodedata.category(character) in ("Cc", "Cs") for character in value):
+        faults.add(place, "holds a control character")
+    else:
+        return value
+    return None

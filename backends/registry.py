@@ -1,0 +1,124 @@
+"""Finds backends by name and binds one to a configured destination, without importing any SDK before it is built."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from backends.base import Backend, Capabilities, Plugin
+
+GROUP = "bucketline.backends"
+BUILT_IN = {
+    "local": "backends.local:LocalPlugin",
+    "memory": "backends.memory:MemoryPlugin",
+    "s3": "backends.s3:S3Plugin",
+}
+"""The same as our entry points; listed here too, so that a source tree that was never installed works."""
+
+
+class RegistryError(Exception):
+    """A backend cannot be used; the text says why. `hint` says what to do, when that is known."""
+
+    def __init__(self, problem: str, hint: str = "") -> None:
+        super().__init__(problem)
+        self.hint = hint
+
+
+@dataclass(frozen=True)
+class Destination:
+    """One `[destinations.NAME]` of plugins.toml: where, how, and within which limits. Printing it shows no secret."""
+
+    name: str
+    plugin: Plugin = field(repr=False)
+    options: msgspec.Struct = field(repr=False)
+    capabilities: Capabilities = field(repr=False)
+    """What the backend claims, narrowed by the file. The built backend knows only its own claim: plan with this one."""
+    prefix: str = ""
+    key_template: str | None = None
+    part_size: int | None = None
+    """Bytes per part that the operator asked for; None leaves it to the planner."""
+    concurrency: int = 8
+    """How many parts of one transfer may be on their way at once."""
+
+    @property
+    def backend(self) -> str:
+        """The backend's name, for example `s3`."""
+        return self.plugin.name
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits that change when objects or sessions would be elsewhere than before. No secret goes into it."""
+        definition = {
+            "backend": self.backend,
+            "prefix": self.prefix,
+            "options": {key: value for key, value in _plain(self.options).items() if key not in self.plugin.secrets},
+        }
+        return hashlib.sha256(msgspec.json.encode(definition, order="sorted")).hexdigest()[:16]
+
+    def full_key(self, key: str) -> str:
+        """The key at the provider: the prefix, then the job's key, byte for byte."""
+        return self.prefix + key
+
+    def url_for(self, key: str) -> str:
+        """The address to show for the job's `key` here, such as `s3://bucket/prefix/key`."""
+        return self.plugin.url(self.options, self.full_key(key))
+
+    def build(self) -> Backend:
+        """A new backend, to be made in the process that uses it, after any fork, and closed there."""
+        return self.plugin.build(self.options)
+
+
+def names() -> list[str]:
+    """The names of all installed backends, without importing them."""
+    return sorted({*BUILT_IN, *(entry.name for entry in entry_points(group=GROUP))})
+
+
+@cache
+def plugin(name: str) -> Plugin:
+    """The backend of that name, imported now. Raises `RegistryError` if there is none, or two, or it is unusable."""
+    values = {entry.value for entry in entry_points(group=GROUP, name=name)}
+    if name in BUILT_IN:
+        values.add(BUILT_IN[name])
+    if not values:
+        raise RegistryError(f"there is no backend {name!r}")
+    if len(values) > 1:
+        found = " and ".join(sorted(values))
+        raise RegistryError(f"two backends are called {name!r}: {found}", "uninstall one of the packages")
+    return _load(EntryPoint(name, values.pop(), GROUP))
+
+
+def _load(entry: EntryPoint) -> Plugin:
+    try:
+        loaded: Any = entry.load()
+    except Exception as error:
+        hint = f'try: pip install "bucketline[{entry.name}]"' if entry.name in BUILT_IN else ""
+        raise RegistryError(f"backend {entry.name!r} cannot be imported: {error}", hint) from error
+    made: Plugin = loaded() if isinstance(loaded, type) else loaded
+    lacking = [name for name in _PLUGIN_MEMBERS if not hasattr(made, name)]
+    if lacking:
+        raise RegistryError(f"backend {entry.name!r} ({entry.value}) is no plug-in: it lacks {', '.join(lacking)}")
+    if made.name != entry.name:
+        raise RegistryError(
+            f"backend {entry.name!r} ({entry.value}) calls itself {made.name!r}", "the names must agree"
+        )
+    return made
+
+
+_PLUGIN_MEMBERS = ("name", "Options", "secrets", "capabilities", "url", "build")
+
+
+def _plain(options: msgspec.Struct) -> dict[str, Any]:
+    plain: dict[str, Any] = msgspec.to_builtins(options, enc_hook=_path_text)
+    return plain
+
+
+def _path_text(value: Any) -> str:
+    if isinstance(value, Path):
+        return str(value)
+    raise NotImplementedError(f"options of type {type(value).__name__} cannot be part of a definition")

@@ -1,0 +1,265 @@
+"""The verbs of the `s3` backend, each one call of the S3 protocol. `backends.s3` says what an operator must know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+import msgspec
+
+from backends import parts
+from backends.base import Body, Capabilities, ObjectInfo, Receipt, Session, SessionInfo
+from backends.checksums import PREFIX, combine_crc32c, crc32c_text, crc32c_value
+from backends.errors import InvalidRequest, SessionLost, Unavailable
+from backends.s3 import S3Options
+from backends.s3_client import Client
+from backends.s3_errors import NoSuchObject
+from backends.s3_metadata import check_key, decode, encode
+from backends.s3_metadata import content_type as content_type_argument
+from backends.s3_sender import Put, Sender
+from backends.transport import BLOCK, verify
+
+
+class _Opened(msgspec.Struct):
+    """What a session says. One that was found at the provider knows no plan, and can only be aborted or listed."""
+
+    key: str
+    upload_id: str
+    size: Annotated[int, msgspec.Meta(ge=0)] = 0
+    part_size: Annotated[int, msgspec.Meta(ge=1)] = 1
+    create_only: bool = False
+    checksum: str = ""
+    """How the provider sums this upload, as it confirmed it: `FULL_OBJECT`, `COMPOSITE` or not at all."""
+
+
+class S3Backend:
+    """One bucket. It may be made anywhere: it connects on first use, once in each process."""
+
+    def __init__(self, options: S3Options, capabilities: Capabilities) -> None:
+        self.capabilities = capabilities
+        self._checks = options.checksum == "crc32c"
+        self._refused: set[str] = set()
+        self._client = Client(options)
+        self._sender = Sender(self._client, checks=self._checks)
+
+    def begin(
+        self,
+        key: str,
+        *,
+        size: int,
+        part_size: int,
+        content_type: str | None,
+        metadata: dict[str, str],
+        create_only: bool = False,
+    ) -> Session:
+        check_key(key)
+        extras = {"ChecksumAlgorithm": "CRC32C", "ChecksumType": "FULL_OBJECT"} if self._checks else {}
+        properties = {"Metadata": encode(metadata), **content_type_argument(content_type)}
+        answer = self._call("create_multipart_upload", "begin the upload", extras, Key=key, **properties)
+        if not answer.get("UploadId"):
+            raise Unavailable("Cannot begin the upload: the provider's answer has no upload id.")
+        kind = answer.get("ChecksumType", "COMPOSITE") if answer.get("ChecksumAlgorithm") == "CRC32C" else ""
+        opened = _Opened(key, answer["UploadId"], size, part_size, create_only, kind)
+        session: Session = msgspec.to_builtins(opened)
+        return session
+
+    def put_part(self, session: Session, number: int, body: Body) -> Receipt:
+        opened = _opened(session)
+        parts.size_of(number, opened.size, opened.part_size)
+        query = {"partNumber": str(number), "uploadId": opened.upload_id}
+        arguments = {"PartNumber": number, "UploadId": opened.upload_id}
+        stored = self._sender.store(Put(opened.key, f"send part {number}", query, {}, "upload_part", arguments), body)
+        return Receipt(number, body.size, stored.etag, stored.checksum)
+
+    def put_whole(
+        self,
+        key: str,
+        body: Body,
+        *,
+        content_type: str | None,
+        metadata: dict[str, str],
+        create_only: bool = False,
+    ) -> ObjectInfo:
+        check_key(key)
+        if body.size > BLOCK:
+            verify(body)  # a server that keeps what arrived of a broken request must not show it at the key
+        kept = encode(metadata)
+        headers = {f"x-amz-meta-{name}": value for name, value in kept.items()}
+        arguments: dict[str, Any] = {"Metadata": kept, **content_type_argument(content_type)}
+        if content_type:
+            headers["content-type"] = content_type
+        if create_only:
+            headers["if-none-match"] = arguments["IfNoneMatch"] = "*"
+        stored = self._sender.store(Put(key, "send the object", {}, headers, "put_object", arguments), body)
+        return ObjectInfo(
+            key=key,
+            size=body.size,
+            etag=stored.etag,
+            version=_version(stored.version),
+            checksum=stored.checksum or None,
+            content_type=content_type,
+            metadata=metadata,
+        )
+
+    def complete(self, session: Session, receipts: list[Receipt]) -> ObjectInfo:
+        """Compare the receipts with the plan first: S3 would make an object of any subset of the parts.
+
+        An answer without an ETag, such as the 200 with an empty body that some proxies give, is unclear: `Unavailable`.
+        """
+        opened = _opened(session)
+        found = parts.in_order(receipts, size=opened.size, part_size=opened.part_size)
+        named = [_named(part, with_checksum=bool(opened.checksum)) for part in found]
+        arguments: dict[str, Any] = {"UploadId": opened.upload_id, "MultipartUpload": {"Parts": named}}
+        if opened.create_only:
+            arguments["IfNoneMatch"] = "*"
+        whole = opened.checksum == "FULL_OBJECT"
+        extras = {"MpuObjectSize": opened.size, **_whole_checksum(found)} if whole else {}
+        answer = self._call("complete_multipart_upload", "complete the upload", extras, Key=opened.key, **arguments)
+        if not answer.get("ETag"):
+            raise Unavailable("Completing the upload was answered without an ETag: it is unclear whether it happened.")
+        # Not from the answer: rclone's tells another ETag than the object has from then on.
+        info = self.stat(opened.key)
+        if info is None:
+            raise Unavailable("The upload was completed, but the object cannot be seen yet.")
+        return info
+
+    def abort(self, session: Session) -> None:
+        opened = _opened(session)
+        try:
+            self._client.call("abort_multipart_upload", "abort the upload", Key=opened.key, UploadId=opened.upload_id)
+        except (SessionLost, NoSuchObject):
+            return
+
+    def stat(self, key: str) -> ObjectInfo | None:
+        check_key(key)
+        try:
+            answer = self._call("head_object", "look at the object", {"ChecksumMode": "ENABLED"}, Key=key)
+        except NoSuchObject:
+            return None
+        return ObjectInfo(
+            key=key,
+            size=answer["ContentLength"],
+            etag=answer.get("ETag", "").strip('"') or None,
+            version=_version(answer.get("VersionId")),
+            checksum=_object_checksum(answer),
+            content_type=answer.get("ContentType"),
+            metadata=decode(answer.get("Metadata", {})),
+        )
+
+    def list_parts(self, session: Session) -> list[Receipt]:
+        opened = _opened(session)
+        named = {"Key": opened.key, "UploadId": opened.upload_id}
+        markers = {"PartNumberMarker": "NextPartNumberMarker"}
+        pages = self._pages("list_parts", "list the parts", markers, named)
+        return sorted(
+            (_receipt(part) for page in pages for part in page.get("Parts", [])), key=lambda part: part.number
+        )
+
+    def list_sessions(self, prefix: str = "") -> list[SessionInfo]:
+        markers = {"KeyMarker": "NextKeyMarker", "UploadIdMarker": "NextUploadIdMarker"}
+        pages = self._pages("list_multipart_uploads", "list open uploads", markers, {"Prefix": prefix})
+        uploads = (upload for page in pages for upload in page.get("Uploads", []))
+        return [_session_info(upload) for upload in uploads if upload["Key"].startswith(prefix)]
+
+    def read_range(self, key: str, offset: int, size: int) -> Iterator[bytes]:
+        check_key(key)
+        if not size:
+            return
+        doing = "read the object"
+        answer, blocks = self._client.get(key, {"range": f"bytes={offset}-{offset + size - 1}"}, doing)
+        # Not by the status: rclone answers a range with 200.
+        if offset and "content-range" not in answer.headers:
+            raise InvalidRequest(f"Cannot {doing}: the provider ignores ranges.")
+        left = size
+        for block in blocks:
+            yield block[:left]
+            left -= min(len(block), left)
+        if left:
+            raise InvalidRequest(f"Cannot {doing}: it ends {left} bytes before the range that was asked for.")
+
+    def delete(self, key: str) -> None:
+        check_key(key)
+        try:
+            self._client.call("delete_object", "delete the object", Key=key)
+        except NoSuchObject:
+            return
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _call(self, method: str, doing: str, extras: Mapping[str, Any], **arguments: Any) -> dict[str, Any]:
+        """A control call with arguments that newer servers know; one that refuses them is not asked with them again."""
+        if not extras or method in self._refused:
+            return self._client.call(method, doing, **arguments)
+        try:
+            return self._client.call(method, doing, **arguments, **extras)
+        except InvalidRequest as refusal:
+            if isinstance(refusal, NoSuchObject):
+                raise
+            answer = self._client.call(method, doing, **arguments)
+            self._refused.add(method)
+            return answer
+
+    def _pages(
+        self, method: str, doing: str, markers: Mapping[str, str], arguments: Mapping[str, Any]
+    ) -> Iterator[dict[str, Any]]:
+        """Every page of a listing; `markers` says which argument continues from which member of the answer."""
+        position: dict[str, Any] = {}
+        while True:
+            page = self._client.call(method, doing, **arguments, **position)
+            yield page
+            following = {argument: page[member] for argument, member in markers.items() if page.get(member)}
+            # A server that says "truncated" without moving on would keep us here for ever.
+            if not page.get("IsTruncated") or following in ({}, position):
+                return
+            position = following
+
+
+def _opened(session: Session) -> _Opened:
+    try:
+        return msgspec.convert(session, _Opened)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(f"This is no session of an S3 upload: {error}.") from None
+
+
+def _named(part: Receipt, *, with_checksum: bool) -> dict[str, Any]:
+    named: dict[str, Any] = {"PartNumber": part.number, "ETag": f'"{part.etag}"'}
+    if with_checksum and part.checksum:
+        named["ChecksumCRC32C"] = part.checksum.removeprefix(PREFIX)
+    return named
+
+
+def _whole_checksum(found: list[Receipt]) -> dict[str, str]:
+    """The CRC32C of the object from those of its parts, if all are known: then S3 verifies the whole as well."""
+    whole = 0
+    for part in found:
+        crc = crc32c_value(part.checksum)
+        if crc is None:
+            return {}
+        whole = combine_crc32c(whole, crc, part.size)
+    return {"ChecksumCRC32C": crc32c_text(whole).removeprefix(PREFIX)}
+
+
+def _object_checksum(answer: Mapping[str, Any]) -> str | None:
+    """The CRC32C of the whole object. A composite one (`…-7`) is a checksum of checksums and says nothing to others."""
+    crc = answer.get("ChecksumCRC32C")
+    if not crc or "-" in crc or answer.get("ChecksumType") == "COMPOSITE":
+        return None
+    return f"{PREFIX}{crc}"
+
+
+def _version(value: str | None) -> str | None:
+    """A bucket without versioning has none; some servers call it `null`."""
+    return None if value in (None, "", "null") else value
+
+
+def _receipt(part: Mapping[str, Any]) -> Receipt:
+    crc = part.get("ChecksumCRC32C")
+    return Receipt(part["PartNumber"], part["Size"], part["ETag"].strip('"'), f"{PREFIX}{crc}" if crc else "")
+
+
+def _session_info(upload: Mapping[str, Any]) -> SessionInfo:
+    begun = upload.get("Initiated")
+    started_at_ms = int(begun.timestamp() * 1000) if begun else None
+    session: Session = {"key": upload["Key"], "upload_id": upload["UploadId"]}
+    return SessionInfo(upload["Key"], upload["UploadId"], started_at_ms, session)
