@@ -1,0 +1,1 @@
+"""The engine: jobs, their ledger in Redis, the spool on disk, and the workers that carry parts to buckets."""

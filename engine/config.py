@@ -1,0 +1,296 @@
+"""The settings of one process: what `BUCKETLINE_*` and the command line say, read once and checked.
+
+| variable | meaning | default |
+|---|---|---|
+| `BUCKETLINE_CONFIG` | the file that says where things go | `./plugins.toml`, or a local directory |
+| `BUCKETLINE_REDIS_URL` | the ledger | the embedded one of `bucketline up` |
+| `BUCKETLINE_BROKER_URL` | the queue | the same server's next database |
+| `BUCKETLINE_DATA` | directory for everything that is written | `var` |
+| `BUCKETLINE_SPOOL` | where accepted files wait | `spool` below the data directory |
+| `BUCKETLINE_SPOOL_LIMIT` | quota of the spool, as `50GiB` | 90 % of the disk |
+| `BUCKETLINE_NODE` | name of this machine's spool | host name |
+| `BUCKETLINE_API_KEY` | the bootstrap key, with all rights | none: only loopback is served |
+| `BUCKETLINE_LEASE_SECONDS` | how long a part belongs to a silent worker | 30 |
+| `BUCKETLINE_RETAIN_SECONDS` | how long a finished job is remembered | 604800 |
+| `BUCKETLINE_KEEP_FAILED_SECONDS` | how long the bytes of a failed job stay | 86400 |
+| `BUCKETLINE_MAX_SIZE` | largest file, as `5GiB` | none |
+| `BUCKETLINE_DURABILITY` | `fsync`, or `cache`: trust the page cache | `fsync` |
+| `BUCKETLINE_SOURCE_ROOTS` | directories a `source.path` may name, separated by `:` | none |
+| `BUCKETLINE_RETRY_ATTEMPTS` | attempts per part | 8 |
+| `BUCKETLINE_RETRY_BASE_SECONDS` | first wait between attempts | 2 |
+| `BUCKETLINE_RETRY_BUDGET_SECONDS` | a part is tried for this long at least, whatever its attempts | 600 |
+| `BUCKETLINE_PROCESSES`, `BUCKETLINE_THREADS` | worker processes, parts at once in each | 1, 8 |
+| `BUCKETLINE_URL`, `BUCKETLINE_TOKEN` | for the client commands | `http://127.0.0.1:8000`, the API key |
+"""
+
+import difflib
+import os
+import re
+import socket
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import msgspec
+
+PREFIX = "BUCKETLINE_"
+_UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+_SECRET_FIELDS = frozenset({"api_key", "token"})
+_URL_FIELDS = frozenset({"redis_url", "broker_url"})
+
+
+class SettingsError(ValueError):
+    """One or more settings cannot be used; `faults` has a line for each that names the variable and what it takes."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What one process needs to know about how it runs. Paths are absolute, sizes are bytes, durations are seconds.
+
+    `redis_url` is empty when nothing names a Redis; `config_path` is None when there is no plugins.toml;
+    `spool_limit` None means 90 % of the disk, `max_size` None no limit of ours. `warnings` are for the operator.
+    """
+
+    data: Path
+    spool: Path
+    node: str
+    config_path: Path | None = None
+    redis_url: str = ""
+    broker_url: str = ""
+    spool_limit: int | None = None
+    api_key: str | None = None
+    lease_seconds: int = 30
+    retain_seconds: int = 604_800
+    keep_failed_seconds: int = 86_400
+    max_size: int | None = None
+    durability: str = "fsync"
+    allowed_roots: list[Path] = msgspec.field(default_factory=list)
+    retry_attempts: int = 8
+    retry_base_seconds: float = 2.0
+    retry_budget_seconds: float = 600.0
+    processes: int = 1
+    threads: int = 8
+    url: str = "http://127.0.0.1:8000"
+    token: str | None = None
+    warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> "Settings":
+        """Read the environment (`os.environ` unless given); an override that is not None wins over its variable.
+
+        Raises SettingsError with every fault at once. An empty variable counts as unset.
+        """
+        values = os.environ if environ is None else environ
+        read, faults = _read(values, {name: value for name, value in overrides.items() if value is not None})
+        if faults:
+            raise SettingsError(faults)
+        return cls(**_with_defaults(read), warnings=tuple(_unknown_names(values)))
+
+    def environ(self) -> dict[str, str]:
+        """The variables that make a child process read these very settings. Holds the secrets."""
+        found: dict[str, str] = {}
+        for variable, (name, _) in _VARIABLES.items():
+            value = getattr(self, name)
+            if isinstance(value, list):
+                value = os.pathsep.join(str(item) for item in value)
+            if value not in (None, ""):
+                found[variable] = str(value)
+        return found
+
+    def __repr__(self) -> str:
+        shown = {name: getattr(self, name) for name in self.__struct_fields__}
+        for name in _SECRET_FIELDS:
+            shown[name] = shown[name] and "***"
+        for name in _URL_FIELDS:
+            shown[name] = without_password(shown[name])
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+
+
+def parse_size(text: str) -> int:
+    """Bytes from `1048576`, `64KiB`, `16MiB`, `5GiB`, `1TiB`; ValueError with what to write otherwise."""
+    match = re.fullmatch(r"(\d+)\s*([A-Za-z]*)", text.strip())
+    if match and (match[2] or "B") in _UNITS:
+        return int(match[1]) * _UNITS[match[2] or "B"]
+    raise ValueError("takes a size in bytes or with B, KiB, MiB, GiB or TiB, as 16MiB")
+
+
+def next_database(url: str) -> str:
+    """The same Redis server's next database: where the queue lives unless told otherwise."""
+    parts = urlsplit(url)
+    query = dict(parse_qsl(parts.query))
+    in_path = parts.scheme != "unix" and "db" not in query
+    current = parts.path.strip("/") if in_path else query.get("db", "")
+    number = int(current) + 1 if current.isdecimal() else 1
+    if in_path:
+        return urlunsplit(parts._replace(path=f"/{number}"))
+    # Put together by hand: urlunsplit makes unix:/path from unix:///path on some versions of Python.
+    return f"{url.partition('?')[0]}?{urlencode({**query, 'db': str(number)})}"
+
+
+def without_password(url: str) -> str:
+    """A Redis URL as it may be shown."""
+    return re.sub(r"([?&]password=)[^&]*", r"\1***", re.sub(r"(://[^:@/?#]*:)[^@/?#]*@", r"\1***@", url))
+
+
+# -- reading one variable -------------------------------------------------------------------------------------------
+
+
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"\d{1,12}", text.strip()) or not least <= int(text) <= most:
+            raise ValueError(f"takes a whole number from {least:,} to {most:,}")
+        return int(text)
+
+    return parse
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 3600:
+        raise ValueError("takes a number of seconds from 0 to 3600")
+    return value
+
+
+def _size(text: str) -> int:
+    value = parse_size(text)
+    if value < 1:
+        raise ValueError("takes a size of at least 1 byte")
+    return value
+
+
+def _one_of(*words: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in words:
+            near = difflib.get_close_matches(text, words, 1)
+            raise ValueError(f"takes {' or '.join(words)}" + (f"; did you mean {near[0]}?" if near else ""))
+        return text
+
+    return parse
+
+
+def _redis(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("redis", "rediss", "unix"):
+        raise ValueError("takes redis://HOST:PORT/DB, rediss://… (TLS) or unix:///PATH?db=DB")
+    try:
+        parts.port  # noqa: B018 - reading it is the check
+    except ValueError:
+        raise ValueError("takes redis://HOST:PORT/DB, and this port is not a number up to 65535") from None
+    database = dict(parse_qsl(parts.query)).get("db", "" if parts.scheme == "unix" else parts.path.strip("/"))
+    if database and not database.isdecimal():
+        raise ValueError(f"names a database by number, as redis://HOST:6379/0, not {database!r}")
+    return text
+
+
+def _http(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("takes the address of a Bucketline, as http://127.0.0.1:8000")
+    return text.rstrip("/")
+
+
+def _node(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", text):
+        raise ValueError("takes up to 64 letters, digits, dots, dashes and underscores")
+    return text
+
+
+def _secret(text: str) -> str:
+    if not re.fullmatch(r"[\x21-\x7e]+", text):
+        raise ValueError("takes printable ASCII characters without spaces")
+    return text
+
+
+def _path(text: str) -> Path:
+    if "\0" in text:
+        raise ValueError("takes a path")
+    return Path(text).expanduser().absolute()
+
+
+def _paths(text: str) -> list[Path]:
+    paths = [_path(item) for item in text.split(os.pathsep) if item]
+    missing = [str(path) for path in paths if not path.is_dir()]
+    if missing:
+        raise ValueError(f"names directories that exist, separated by {os.pathsep!r}; not a directory: {missing[0]}")
+    return paths
+
+
+# variable -> (field, how its text is read)
+_VARIABLES: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "BUCKETLINE_CONFIG": ("config_path", _path),
+    "BUCKETLINE_REDIS_URL": ("redis_url", _redis),
+    "BUCKETLINE_BROKER_URL": ("broker_url", _redis),
+    "BUCKETLINE_DATA": ("data", _path),
+    "BUCKETLINE_SPOOL": ("spool", _path),
+    "BUCKETLINE_SPOOL_LIMIT": ("spool_limit", _size),
+    "BUCKETLINE_NODE": ("node", _node),
+    "BUCKETLINE_API_KEY": ("api_key", _secret),
+    "BUCKETLINE_LEASE_SECONDS": ("lease_seconds", _whole(1, 3600)),
+    "BUCKETLINE_RETAIN_SECONDS": ("retain_seconds", _whole(1, 10 * 366 * 86_400)),
+    "BUCKETLINE_KEEP_FAILED_SECONDS": ("keep_failed_seconds", _whole(0, 10 * 366 * 86_400)),
+    "BUCKETLINE_MAX_SIZE": ("max_size", _size),
+    "BUCKETLINE_DURABILITY": ("durability", _one_of("fsync", "cache")),
+    "BUCKETLINE_SOURCE_ROOTS": ("allowed_roots", _paths),
+    "BUCKETLINE_RETRY_ATTEMPTS": ("retry_attempts", _whole(1, 1000)),
+    "BUCKETLINE_RETRY_BASE_SECONDS": ("retry_base_seconds", _seconds),
+    "BUCKETLINE_RETRY_BUDGET_SECONDS": ("retry_budget_seconds", _seconds),
+    "BUCKETLINE_PROCESSES": ("processes", _whole(1, 256)),
+    "BUCKETLINE_THREADS": ("threads", _whole(1, 256)),
+    "BUCKETLINE_URL": ("url", _http),
+    "BUCKETLINE_TOKEN": ("token", _secret),
+}
+
+
+def _read(environ: Mapping[str, str], overrides: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    read: dict[str, Any] = {}
+    faults: list[str] = []
+    for variable, (name, parse) in _VARIABLES.items():
+        given = overrides.pop(name, None)
+        source = f"--{name.removesuffix('_path').replace('_', '-')}" if given is not None else variable
+        text = environ.get(variable, "") if given is None else given
+        if text == "":
+            continue
+        try:
+            read[name] = parse(str(text)) if isinstance(text, str | int | float | Path) else text
+        except ValueError as problem:
+            # The value of a secret, or of a URL that may hold one, is not repeated.
+            hidden = name in _SECRET_FIELDS | _URL_FIELDS
+            faults.append(f"{source} {problem}" + ("" if hidden else f" (it is {str(text)!r})"))
+    if overrides:
+        raise TypeError(f"no such setting: {', '.join(sorted(overrides))}")
+    return read, faults
+
+
+def _with_defaults(read: dict[str, Any]) -> dict[str, Any]:
+    filled = dict(read)
+    data = filled.setdefault("data", Path("var").absolute())
+    filled.setdefault("spool", data / "spool")
+    filled.setdefault("node", _host_name())
+    if "config_path" not in filled and (here := Path("plugins.toml").absolute()).exists():
+        filled["config_path"] = here
+    if "broker_url" not in filled and filled.get("redis_url"):
+        filled["broker_url"] = next_database(filled["redis_url"])
+    if "token" not in filled:
+        filled["token"] = filled.get("api_key")
+    return filled
+
+
+def _host_name() -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", socket.gethostname()).strip("-._")[:64] or "node"
+
+
+def _unknown_names(environ: Mapping[str, str]) -> list[str]:
+    warnings = []
+    for name in sorted(environ):
+        if name.startswith(PREFIX) and name not in _VARIABLES:
+            near = difflib.get_close_matches(name, list(_VARIABLES), 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            warnings.append(f"{name} is not a setting of this version and has no effect{hint}")
+    return warnings

@@ -1,0 +1,178 @@
+"""Runs a step: makes the calls it yields on a real backend, and stops before the next effect when the lease is lost."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+from backends import checksums
+from backends.base import Body
+from backends.errors import IntegrityError
+from backends.registry import Destination
+from engine import operations
+from engine.errors import EngineError
+from engine.planner import Unplannable
+from engine.records import Lease
+from engine.retry import GivenBack
+from engine.runtime import Errand, Runtime, Store
+from engine.steps import Call, Outcome, Redefined, Work, step_of
+from engine.submission import plan_for, transfer_plan
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from _typeshed import WriteableBuffer
+
+
+class LeaseLost(GivenBack):
+    """Somebody else may be working on this step already: its report would be refused anyway."""
+
+
+def perform(runtime: Runtime, errand: Errand) -> Outcome:
+    """The outcome of the errand's step. Raises what the step could not handle: BackendError, EngineError, GivenBack."""
+    held = errand.lease
+    store = runtime.store(held.destination)
+    if store.destination.fingerprint != held.fingerprint:
+        return _plan_again(held, store.destination)
+    work = Work(
+        lease=held,
+        source=runtime.source(held) if held.step != "end" else _Recalled(held),
+        capabilities=store.backend.capabilities,
+        abilities=store.abilities,
+        url_of=lambda key: store.destination.url_for(key.removeprefix(store.destination.prefix)),
+        receipts=runtime.ledger.run(operations.receipts(held.transfer)) if held.step == "complete" else {},
+    )
+    return _drive(runtime, errand, store, work)
+
+
+def _plan_again(held: Lease, destination: Destination) -> Outcome:
+    """Another definition stands in plugins.toml than when the transfer was planned: it begins again, on that one."""
+    if held.step == "end":
+        raise EngineError(
+            f"The definition of destination {destination.name!r} changed; what was begun there cannot be taken back.",
+            code="destination_changed",
+        )
+    try:
+        cut = plan_for(destination, held.size)
+    except Unplannable as error:
+        detail = f"Destination {destination.name!r} is defined anew, and cannot take this file: {error}."
+        raise EngineError(detail, code="destination_changed") from error
+    return Redefined(transfer_plan(held.spec, destination, destination.fingerprint, cut))
+
+
+def _drive(runtime: Runtime, errand: Errand, store: Store, work: Work) -> Outcome:
+    step = step_of(work)
+    answer: Any = None
+    error: BaseException | None = None
+    while True:
+        try:
+            call = step.throw(error) if error is not None else step.send(answer)
+        except StopIteration as finished:
+            outcome: Outcome = finished.value
+            return outcome
+        answer = error = None
+        if runtime.stale(errand):
+            raise LeaseLost
+        if runtime.interrupted.is_set():
+            raise GivenBack
+        try:
+            answer = _call(runtime, errand, store, call)
+        except Exception as failure:
+            error = failure
+
+
+def _call(runtime: Runtime, errand: Errand, store: Store, call: Call) -> Any:
+    if call.verb == "choose":
+        if not runtime.ledger.insist(operations.choose(errand.lease, *call.args), stopped=runtime.interrupted.is_set):
+            raise LeaseLost
+        return None
+    if call.verb == "read_back":
+        return _read_back(runtime, errand, store.backend, *call.args)
+    args = tuple(
+        _Interruptible(arg, runtime, errand) if hasattr(arg, "crc32c") and hasattr(arg, "open") else arg
+        for arg in call.args
+    )
+    return getattr(store.backend, call.verb)(*args, **call.kwargs)
+
+
+def _read_back(runtime: Runtime, errand: Errand, backend: Any, key: str, size: int) -> int:
+    crc, seen = 0, 0
+    if size:
+        blocks: Iterator[bytes] = backend.read_range(key, 0, size)
+        for block in blocks:
+            if runtime.interrupted.is_set() or runtime.stale(errand):
+                raise GivenBack
+            crc = checksums.crc32c(block, crc)
+            seen += len(block)
+    if seen != size:
+        raise IntegrityError(f"Reading the object back gave {seen} bytes instead of {size}.")
+    return crc
+
+
+class _Recalled:
+    """The source of an ending transfer: it is not read any more, and may be gone; what the ledger knows of it is
+    enough to judge an object.
+    """
+
+    def __init__(self, held: Lease) -> None:
+        self.crc32c = int.from_bytes(base64.b64decode(held.crc32c), "big") if held.crc32c else None
+
+    def body(self, offset: int, size: int) -> Body:
+        raise EngineError("An ending transfer reads no source.")
+
+    def intact(self, offset: int, size: int) -> bool:
+        return True
+
+
+class _Interruptible:
+    """A body whose readers stop, with GivenBack, when the worker has to go or the lease is lost: a part is given back
+    midway.
+    """
+
+    def __init__(self, body: Body, runtime: Runtime, errand: Errand) -> None:
+        self._body, self._runtime, self._errand = body, runtime, errand
+        self.size, self.crc32c = body.size, body.crc32c
+
+    def open(self) -> BinaryIO:
+        return cast(BinaryIO, _InterruptibleReader(self._body.open(), self._runtime, self._errand))
+
+    def file(self) -> tuple[Path, int] | None:
+        return self._body.file()
+
+
+class _InterruptibleReader(io.RawIOBase):
+    def __init__(self, reader: BinaryIO, runtime: Runtime, errand: Errand) -> None:
+        self._reader, self._runtime, self._errand = reader, runtime, errand
+
+    def _check(self) -> None:
+        if self._runtime.interrupted.is_set() or self._runtime.stale(self._errand):
+            raise GivenBack
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._check()
+        return self._reader.read(-1 if size is None else size)
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        self._check()
+        return int(self._reader.readinto(buffer))  # type: ignore[attr-defined]
+
+    def readall(self) -> bytes:
+        return self.read()
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        return self._reader.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._reader.tell()
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self._reader.close()
+        super().close()

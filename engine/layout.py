@@ -1,0 +1,58 @@
+"""Where each file of a job lies in the spool.
+
+    incoming/ID            the bytes while they are received, and temporary files, as ID.WORD
+    jobs/ID.data           the bytes of an accepted job
+    jobs/ID.json           its sidecar; it is renamed into place last, and with it the job is accepted
+    jobs/ID.path.json      the sidecar of a job whose bytes stay outside of the spool
+    ended/                 how jobs ended (tombstones.py)
+
+A name begins with the job's id, and an id is a UUID in its usual spelling: nothing that a client says becomes a path.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from pathlib import Path
+
+from engine.errors import NotFound
+
+_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+ID_LENGTH = 36
+
+
+def is_id(text: str) -> bool:
+    return _ID.fullmatch(text) is not None
+
+
+class Layout:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.incoming = root / "incoming"
+        self.jobs = root / "jobs"
+        self.ended = root / "ended"
+        self._incoming, self._jobs = map(os.fspath, (self.incoming, self.jobs))
+
+    def receiving(self, job_id: str) -> str:
+        return f"{self._incoming}/{checked(job_id)}"
+
+    def temporary(self, job_id: str) -> str:
+        """A new name each time: two processes may write the same sidecar, and only renaming is atomic."""
+        return f"{self._incoming}/{checked(job_id)}.{secrets.token_hex(4)}"
+
+    def data(self, job_id: str) -> str:
+        return f"{self._jobs}/{checked(job_id)}.data"
+
+    def sidecar(self, job_id: str) -> str:
+        return f"{self._jobs}/{checked(job_id)}.json"
+
+    def path_sidecar(self, job_id: str) -> str:
+        return f"{self._jobs}/{checked(job_id)}.path.json"
+
+
+def checked(job_id: str) -> str:
+    """The id itself. Raises NotFound for anything that is no UUID in its usual spelling."""
+    if not is_id(job_id):
+        raise NotFound("There is no job with this id.")
+    return job_id

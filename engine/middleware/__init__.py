@@ -1,0 +1,9 @@
+"""The only place where leases, retries and progress are handled: one small middleware each, around actors of a few
+lines.
+"""
+
+from engine.middleware.leasing import Leasing
+from engine.middleware.progress import Progress
+from engine.middleware.retries import Retries
+
+__all__ = ["Leasing", "Progress", "Retries"]

@@ -1,0 +1,147 @@
+"""The nouns of the engine: jobs, transfers, their states, and what is written down to make a job again."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from engine.digests import Digest
+
+JobState = Literal[
+    "receiving", "queued", "running", "paused", "cancelling",
+    "succeeded", "partially_succeeded", "failed", "cancelled", "expired",
+]  # fmt: skip
+TransferState = Literal["pending", "uploading", "completing", "succeeded", "failed", "cancelled"]
+
+JOB_STATES: tuple[JobState, ...] = (
+    "receiving", "queued", "running", "paused", "cancelling",
+    "succeeded", "partially_succeeded", "failed", "cancelled", "expired",
+)  # fmt: skip
+JOB_OVER: frozenset[str] = frozenset({"succeeded", "partially_succeeded", "failed", "cancelled", "expired"})
+TRANSFER_OVER: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
+
+#: Every legal step of a job, and of a transfer, within a run. `retry` starts the next run: from failed and
+#: partially_succeeded to queued.
+JOB_TRANSITIONS: dict[str, frozenset[str]] = {
+    "receiving": frozenset({"queued", "cancelling", "expired"}),
+    "queued": frozenset({"running", "paused", "cancelling", "succeeded", "partially_succeeded", "failed"}),
+    "running": frozenset({"paused", "cancelling", "succeeded", "partially_succeeded", "failed"}),
+    "paused": frozenset({"queued", "running", "cancelling", "succeeded", "partially_succeeded", "failed"}),
+    "cancelling": frozenset({"cancelled", "succeeded"}),
+    "failed": frozenset({"queued"}),
+    "partially_succeeded": frozenset({"queued"}),
+    "succeeded": frozenset(),
+    "cancelled": frozenset(),
+    "expired": frozenset(),
+}
+TRANSFER_TRANSITIONS: dict[str, frozenset[str]] = {
+    "pending": frozenset({"uploading", "succeeded", "failed", "cancelled"}),
+    "uploading": frozenset({"completing", "succeeded", "failed", "cancelled", "pending"}),
+    "completing": frozenset({"succeeded", "failed", "cancelled", "pending"}),
+    "succeeded": frozenset(),
+    "failed": frozenset({"pending"}),
+    "cancelled": frozenset({"pending"}),
+}
+
+OnConflict = Literal["replace", "fail", "rename", "skip_same"]
+Priority = Literal["high", "normal", "low"]
+
+
+class Source(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where the bytes are: in the spool (`body`), or at a path below an allowed root. Size, mtime and inode pin a
+    path's content.
+    """
+
+    kind: Literal["body", "path"] = "body"
+    path: str | None = None
+    mtime_ns: int = 0
+    inode: int = 0
+
+
+class SubmitOptions(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """What a client may say about a submission; API.md gives each its meaning. Unset is None or empty."""
+
+    destinations: list[str] = msgspec.field(default_factory=list)
+    name: str | None = None
+    key: str | None = None
+    key_template: str | None = None
+    content_type: str | None = None
+    metadata: dict[str, str] = msgspec.field(default_factory=dict)
+    labels: dict[str, str] = msgspec.field(default_factory=dict)
+    on_conflict: OnConflict = "replace"
+    checksum: str | None = None
+    priority: Priority = "normal"
+    retain_seconds: int | None = None
+    source: dict[str, Any] | None = None
+
+
+class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything immutable about a job; with the digest of its bytes it is enough to make the job again."""
+
+    id: str
+    created_ms: int
+    name: str
+    key: str | None
+    """The rendered key without the destination's prefix; None until the content is known, when the template asks for
+    it.
+    """
+    key_template: str
+    destinations: list[str]
+    content_type: str | None = None
+    metadata: dict[str, str] = msgspec.field(default_factory=dict)
+    labels: dict[str, str] = msgspec.field(default_factory=dict)
+    on_conflict: OnConflict = "replace"
+    checksum: str | None = None
+    priority: Priority = "normal"
+    retain_seconds: int = 604_800
+    owner: str = ""
+    node: str = ""
+    traceparent: str = ""
+    source: Source = Source()
+
+
+class TransferPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """One transfer as the accept script takes it. `claim` is the full key that it alone may write; sizes are bytes."""
+
+    destination: str
+    backend: str
+    key: str
+    claim: str
+    url: str
+    fingerprint: str
+    part_size: int
+    total: int
+    window: int
+    whole: bool
+    priority: Priority = "normal"
+
+
+class Sidecar(msgspec.Struct, frozen=True, kw_only=True):
+    """The file beside the spool file that makes the job again when Redis has lost it."""
+
+    version: int = 1
+    spec: JobSpec
+    digest: Digest
+    run: int = 1
+    accepted_ms: int = 0
+    transfers: list[TransferPlan] = msgspec.field(default_factory=list)
+
+
+class Tombstone(msgspec.Struct, frozen=True, kw_only=True):
+    """The end of a run, kept on disk: a Redis that comes back from an older state must find it there.
+
+    `job` and `transfers` are the ledger's own hashes. `forgotten`: the user deleted the record, it must not come back.
+    """
+
+    id: str
+    run: int
+    ended_ms: int
+    forgotten: bool = False
+    job: dict[str, str] = msgspec.field(default_factory=dict)
+    transfers: list[dict[str, str]] = msgspec.field(default_factory=list)
+
+
+def dumps(value: Any) -> bytes:
+    """JSON bytes of any of these values."""
+    return msgspec.json.encode(value)

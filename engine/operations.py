@@ -1,0 +1,366 @@
+"""Every operation on the ledger as a value: a script, its arguments, how to read the answer. No I/O happens here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from engine.models import JOB_STATES, JobSpec, TransferPlan, dumps
+from engine.records import (
+    Accepted,
+    JobRecord,
+    Lease,
+    Onward,
+    Sweep,
+    Token,
+    job_record,
+    onward_of,
+    pairs,
+    text,
+    texts,
+    tokens_of,
+)
+
+T = TypeVar("T")
+Arg = str | bytes | int | float
+
+POISON_CRASHES = 5  # leases of one step that ran out: then it is the step that kills its workers
+
+
+@dataclass(frozen=True, slots=True)
+class Operation(Generic[T]):
+    """One call of a script of engine/scripts. `read` turns Redis' reply (bytes, ints, lists) into the operation's
+    result.
+    """
+
+    script: str
+    args: tuple[Arg, ...]
+    read: Callable[[Any], T]
+
+
+# --------------------------------------------------------------------- receptions and jobs
+
+
+def receive(spec: JobSpec, size: int | None, reception_seconds: float) -> Operation[bool]:
+    """The job exists from its first byte. False when the id is taken."""
+    args = (spec.id, dumps(spec), spec.owner, spec.node, "" if size is None else size, _ms(reception_seconds))
+    return Operation("receive", args, lambda reply: text(reply) == "created")
+
+
+def received(job: str, count: int, reception_seconds: float) -> Operation[str]:
+    """The reception lives and has `count` bytes; answers the job's state ('' when it is gone)."""
+    return Operation("received", (job, count, _ms(reception_seconds)), text)
+
+
+def discard(job: str) -> Operation[bool]:
+    """Takes back a job whose reception was not accepted."""
+    return Operation("discard", (job,), bool)
+
+
+def accept(
+    spec: JobSpec,
+    plans: Sequence[TransferPlan],
+    *,
+    size: int,
+    crc32c: str,
+    sha256: str,
+    keep_seconds: float,
+    lease_seconds: float,
+    run: int = 1,
+    remade: bool = False,
+) -> Operation[Accepted]:
+    """Makes the job real. Repeating it is harmless. `remade`: Redis lost it, its sidecar is speaking."""
+    args = (
+        spec.id,
+        dumps(spec),
+        spec.owner,
+        spec.node,
+        size,
+        crc32c,
+        sha256,
+        run,
+        _ms(keep_seconds),
+        spec.retain_seconds * 1000,
+        _ms(lease_seconds * 2),
+        "1" if remade else "",
+        spec.created_ms,
+        dumps(list(plans)),
+    )
+
+    def read(reply: list[Any]) -> Accepted:
+        if text(reply[0]) == "already":
+            return Accepted(False, text(reply[1]), [])
+        lane = "low" if spec.priority == "low" else "small"
+        tokens = [token._replace(lane=lane) for token in tokens_of(texts(reply[3:]))]
+        return Accepted(True, "queued", tokens, job_record(reply[2], int(reply[1])))
+
+    return Operation("accept", args, read)
+
+
+def command(job: str, action: str) -> Operation[tuple[str, str, list[Token]]]:
+    """cancel, pause, resume or retry. Answers (done | already | conflict | source_gone | missing, state, tokens to
+    send).
+    """
+
+    def read(reply: list[Any]) -> tuple[str, str, list[Token]]:
+        words = [text(word) for word in reply]
+        return words[0], words[1], tokens_of(words[2:])
+
+    return Operation("command", (job, action), read)
+
+
+def forget(job: str) -> Operation[str]:
+    """Deletes a finished job's record: done, missing or conflict."""
+    return Operation("forget", (job,), text)
+
+
+def read_jobs(jobs: Sequence[str]) -> Operation[list[JobRecord | None]]:
+    """The jobs as they are now, None for each that does not exist."""
+
+    def read(reply: list[Any]) -> list[JobRecord | None]:
+        now = int(reply[0])
+        return [job_record(one, now) if one else None for one in reply[1:]]
+
+    return Operation("read", tuple(jobs), read)
+
+
+def read_parts(transfer: str) -> Operation[dict[str, dict[str, Any]]]:
+    """One transfer's hash and its receipts, leases, due times, tries and errors by part number (as text)."""
+
+    def read(reply: list[Any]) -> dict[str, dict[str, Any]]:
+        names = ("transfer", "receipts", "leases", "due", "tries", "errors")
+        found: dict[str, dict[str, Any]] = {}
+        for name, flat in zip(names, reply, strict=True):
+            pairs = zip(flat[::2], flat[1::2], strict=True)
+            found[name] = {text(k): (v if name == "receipts" else text(v)) for k, v in pairs}
+        return found
+
+    return Operation("parts", (transfer,), read)
+
+
+def page(index: str, after: str, limit: int) -> Operation[list[str]]:
+    """Ids of an index ('jobs', 'jobs:STATE', 'owner:OWNER'), newest first, behind the id `after`."""
+    return Operation("page", (index, after, limit), texts)
+
+
+def stats() -> Operation[dict[str, Any]]:
+    """Counts by state, totals in bytes, active transfers, and the workers seen within 15 s with what they said of
+    themselves.
+    """
+
+    def read(reply: list[Any]) -> dict[str, Any]:
+        counts, totals, active, workers, now = reply
+        rows = [
+            {"name": text(workers[i]), "seen_ms": int(float(workers[i + 1])), **msgspec.json.decode(workers[i + 2])}
+            for i in range(0, len(workers), 3)
+        ]
+        return {
+            "jobs": {state: int(count) for state, count in zip(JOB_STATES, counts, strict=True)},
+            "totals": {k: int(v) for k, v in pairs(totals).items()},
+            "active": int(active),
+            "workers": rows,
+            "now_ms": int(now),
+        }
+
+    return Operation("stats", tuple(JOB_STATES), read)
+
+
+# --------------------------------------------------------------------- steps of a transfer
+
+
+def lease(transfer: str, mint: int, fence: str, lease_seconds: float, poison: dict[str, Any]) -> Operation[Lease | str]:
+    """A token asks for work: a Lease, or the reason why there is none. `poison` is the error of a step that kills its
+    workers.
+    """
+    args = (transfer, mint, fence, _ms(lease_seconds), POISON_CRASHES, dumps(poison))
+
+    def read(reply: list[Any]) -> Lease | str:
+        if text(reply[0]) == "none":
+            return text(reply[1])
+        _, step, number, attempt, session, ending, lost, intent, own, run, spec, size, crc, since, now, code, alike = (
+            reply
+        )
+        return Lease(
+            transfer=transfer,
+            mint=mint,
+            fence=fence,
+            step=text(step),
+            number=int(number),
+            attempt=int(attempt),
+            session=msgspec.json.decode(session) if session else None,
+            ending=text(ending),
+            lost_begin=int(lost) == 1,
+            intent_ms=int(intent),
+            run=int(run),
+            spec=msgspec.json.decode(spec, type=JobSpec),
+            size=int(size),
+            crc32c=text(crc or b""),
+            failing_since_ms=int(since),
+            now_ms=int(now),
+            failed_with=text(code),
+            failed_alike=int(alike),
+            **msgspec.json.decode(own),
+        )
+
+    return Operation("lease", args, read)
+
+
+def choose(held: Lease, key: str, url: str) -> Operation[bool]:
+    """The key that on_conflict chose; False when the lease is lost."""
+    return Operation("choose", (held.transfer, held.fence, key, url), bool)
+
+
+def begun(held: Lease, session: dict[str, Any], key: str = "", url: str = "") -> Operation[Onward]:
+    """The provider opened a session."""
+    return Operation("begun", (held.transfer, held.mint, held.fence, dumps(session), key, url), onward_of)
+
+
+def redefine(held: Lease, plan: TransferPlan) -> Operation[Onward]:
+    """The destination is defined anew: the transfer begins again there."""
+    return Operation("redefine", (held.transfer, held.mint, held.fence, dumps(plan)), onward_of)
+
+
+def record(held: Lease, size: int, packed: bytes, proved: bool) -> Operation[Onward]:
+    """A part is stored. `packed` is the receipt (`pack_receipt`), `proved`: the provider confirmed its checksum."""
+    args = (held.transfer, held.mint, held.fence, held.number, size, packed, "1" if proved else "")
+
+    def read(reply: list[Any]) -> Onward:
+        return onward_of(reply[:4])._replace(owed=int(reply[4]) == 1)
+
+    return Operation("record", args, read)
+
+
+def settle(
+    held: Lease,
+    *,
+    etag: str,
+    version: str,
+    checksum: str,
+    verified_by: str,
+    crc32c: str = "",
+    orphan: str = "",
+    key: str = "",
+    url: str = "",
+) -> Operation[Onward]:
+    """The object is complete and verified: the transfer succeeded."""
+    args = (held.transfer, held.fence, etag, version, checksum, verified_by, crc32c, orphan, key, url)
+    return Operation("settle", args, lambda reply: Onward(text(reply[0]) == "ok", "", 0, 0, text(reply[1])))
+
+
+def fail(held: Lease, kind: str, problem: dict[str, Any], delay_ms: int) -> Operation[Onward]:
+    """A step did not succeed; `kind` is what `retry.decide` said."""
+    args = (held.transfer, held.mint, held.fence, held.number, kind, dumps(problem), delay_ms, held.step)
+    return Operation("fail", args, onward_of)
+
+
+def ended(held: Lease) -> Operation[Onward]:
+    """The session of an ending transfer is gone at its provider."""
+    return Operation("ended", (held.transfer, held.mint, held.fence), onward_of)
+
+
+def renew(held: Sequence[Lease], lease_seconds: float) -> Operation[list[bool]]:
+    """Prolongs leases; False for each that is lost."""
+    flat: list[Arg] = [_ms(lease_seconds)]
+    for one in held:
+        flat += [one.transfer, one.number, one.fence]
+    return Operation("renew", tuple(flat), lambda reply: [int(word) == 1 for word in reply])
+
+
+def receipts(transfer: str) -> Operation[dict[int, bytes]]:
+    """All packed receipts of a transfer, by part number."""
+    return Operation(
+        "receipts", (transfer,), lambda flat: {int(k): v for k, v in zip(flat[::2], flat[1::2], strict=True)}
+    )
+
+
+def flush(jobs: Sequence[str]) -> Operation[int]:
+    """Tells the progress events that coalescing held back."""
+    return Operation("flush", tuple(jobs), int)
+
+
+# --------------------------------------------------------------------- keeping order
+
+
+def sweep(
+    worker: str,
+    info: dict[str, Any],
+    node: str,
+    limit: int = 200,
+    room: tuple[int, int] = (1000, 1000),
+    swept_ms: int = 0,
+) -> Operation[Sweep]:
+    """One round of the sweeper: looks at what is due, says what to do about it.
+
+    room: how many tokens the queue of small steps, and that of parts, may be given in this round.
+    """
+
+    def read(reply: list[Any]) -> Sweep:
+        epoch, mints, releasable, dead, forgotten, now, before = reply
+        tokens = []
+        for i in range(0, len(mints), 4):
+            token = Token(text(mints[i]), int(mints[i + 1]), text(mints[i + 3]))
+            tokens += [token] * int(mints[i + 2])
+        jobs = texts(releasable), texts(dead)
+        return Sweep(int(epoch) if epoch else None, tokens, *jobs, int(forgotten), int(now), int(before))
+
+    return Operation("sweep", (worker, dumps(info), node, limit, *room, swept_ms), read)
+
+
+def released(node: str, jobs: Mapping[str, int]) -> Operation[str]:
+    """The node looked after finished jobs' spool files; job → when to look again in ms, 0: for good."""
+    return Operation("released", (node, *(word for pair in jobs.items() for word in pair)), text)
+
+
+def states(jobs: Sequence[str]) -> Operation[dict[str, tuple[str, int]]]:
+    """State and run of each job; ('', 0) for those that the ledger does not know."""
+
+    def read(reply: list[Any]) -> dict[str, tuple[str, int]]:
+        return {job: (text(reply[2 * i]), int(reply[2 * i + 1])) for i, job in enumerate(jobs)}
+
+    return Operation("states", tuple(jobs), read)
+
+
+def dump(jobs: Sequence[str]) -> Operation[list[tuple[dict[str, str], list[dict[str, str]]] | None]]:
+    """The hashes of jobs and their transfers as their tombstones keep them; None for each that is unknown."""
+
+    def read(reply: list[Any]) -> list[tuple[dict[str, str], list[dict[str, str]]] | None]:
+        return [(pairs(one[0]), [pairs(transfer) for transfer in one[1:]]) if one else None for one in reply]
+
+    return Operation("dump", tuple(jobs), read)
+
+
+def restore(job: str, fields: dict[str, str], transfers: list[dict[str, str]]) -> Operation[bool]:
+    """Puts the end of a job back into a ledger that lost it."""
+    return Operation("restore", (job, dumps({"job": fields, "transfers": transfers})), bool)
+
+
+def mark_reconciled(at_least: int = 0, seen: int = 0) -> Operation[int]:
+    """Writes the next epoch: the ledger has been compared with the spool."""
+    return Operation("epoch", (at_least, seen), int)
+
+
+def suspect_sessions() -> Operation[int]:
+    """After a rollback: every active transfer may have a session that the ledger does not know."""
+    return Operation("suspect", (), int)
+
+
+def note_check(request: str, destination: str, result: dict[str, Any]) -> Operation[str]:
+    """A worker checked a destination."""
+    return Operation("note", (request, destination, dumps(result)), text)
+
+
+def noted_checks(request: str = "") -> Operation[tuple[dict[str, Any] | None, dict[str, dict[str, Any]]]]:
+    """The result of one check (None: not yet), and the last result for every destination."""
+
+    def read(reply: list[Any]) -> tuple[dict[str, Any] | None, dict[str, dict[str, Any]]]:
+        health = {name: msgspec.json.decode(result) for name, result in pairs(reply[1]).items()}
+        return (msgspec.json.decode(reply[0]) if reply[0] else None), health
+
+    return Operation("noted", (request,), read)
+
+
+def _ms(seconds: float) -> int:
+    return int(seconds * 1000)

@@ -1,0 +1,185 @@
+"""A reception: one file on its way from a client into the spool, and the moment when it becomes a job."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from engine import operations, records
+from engine.errors import ChecksumMismatch, Conflict, EngineError, LedgerUnavailable
+from engine.incoming import Incoming
+from engine.models import JobSpec, Sidecar, SubmitOptions, TransferPlan, dumps
+from engine.submission import wanted_digests
+from engine.views import job_view
+
+if TYPE_CHECKING:
+    from engine.service import AsyncService
+
+RECEPTION_SECONDS = 60.0
+SHOWN_AFTER_SECONDS = (
+    0.25  # what is received sooner never shows as `receiving`: one call to Redis less for every small file
+)
+
+
+class Reception:
+    """Made by `AsyncService.receive`. Until it is accepted, it can be discarded without a trace."""
+
+    def __init__(self, service: AsyncService, spec: JobSpec, incoming: Incoming, size: int | None) -> None:
+        self.spec = spec
+        self._service = service
+        self._incoming = incoming
+        self._size = size
+        self._registered = False
+        self._keeper = asyncio.get_running_loop().create_task(self._keep_alive())
+
+    @property
+    def received(self) -> int:
+        return self._incoming.received
+
+    def write(self, chunk: bytes | memoryview) -> None:
+        """Takes bytes, inline. Raises SpoolFull, TooLarge or SpoolUnavailable."""
+        self._incoming.write(chunk)
+
+    async def progress(self) -> None:
+        """Publishes how much arrived; raises Conflict when the job was cancelled meanwhile."""
+        ledger = self._service.ledger
+        state = (
+            await ledger.run(operations.received(self.spec.id, self.received, RECEPTION_SECONDS))
+            if self._registered
+            else ""
+        )
+        if not state:
+            # Its first sign of life; or Redis lost it.
+            await ledger.run(operations.receive(self.spec, self._size, RECEPTION_SECONDS))
+            self._registered = True
+        if state in ("cancelling", "cancelled"):
+            raise Conflict("The job was cancelled while its file was being received.")
+
+    def revise(self, options: SubmitOptions) -> None:
+        """Options that came after the file; raises like `prepare`."""
+        spec = self._service.desk.prepare(options, size=self.received, owner=self.spec.owner, job=self.spec.id)
+        self.spec = msgspec.structs.replace(spec, created_ms=self.spec.created_ms)
+
+    async def accept(self, expected: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """Makes it a job. From the answer on nothing loses the file. `expected`: digests by name, lower-case hex."""
+        return (await accept_all(self._service, [self], expected or {}))[0]
+
+    async def discard(self) -> None:
+        """Removes the bytes and the job; may be called twice, and after a failed accept."""
+        self._keeper.cancel()
+        await asyncio.to_thread(self._incoming.discard)
+        if not self._registered:
+            return
+        try:
+            await self._service.ledger.run(operations.discard(self.spec.id))
+        except LedgerUnavailable:
+            pass  # the reception's time runs out in the ledger
+
+    async def _keep_alive(self) -> None:
+        """Shows what is not over in a moment, and keeps it alive: a client may pause for long between two bytes."""
+        pause = SHOWN_AFTER_SECONDS
+        while True:
+            await asyncio.sleep(pause)
+            pause = RECEPTION_SECONDS / 3
+            try:
+                await self.progress()
+            except LedgerUnavailable:
+                continue
+            except Conflict:
+                return  # whoever writes the next bytes hears of it
+
+    # ------------------------------------------------------------------ the steps of accept_all
+
+    def finish(self, expected: Mapping[str, str]) -> Sidecar:
+        """The sidecar, when the bytes are those announced and fit their plans. Blocking."""
+        digest = self._incoming.digest()
+        for algorithm, value in expected.items():
+            found = getattr(digest, algorithm, None)
+            if found is not None and found != value:
+                raise ChecksumMismatch(
+                    f"The {algorithm} of the bytes received is {found}, announced was {value}; nothing was kept."
+                )
+        if wanted_digests(self.spec) - ({"sha256"} if digest.sha256 else set()):
+            digest = self._incoming.digest_again(wanted_digests(self.spec))
+        spec, plans = self._service.desk.finish(self.spec, digest)
+        self.spec = spec
+        return Sidecar(spec=spec, digest=digest, accepted_ms=int(time.time() * 1000), transfers=plans)
+
+    def commit(self, sidecar: Sidecar) -> None:
+        """Puts bytes and sidecar into place, durably. Blocking."""
+        self._incoming.commit(dumps(sidecar))
+
+    def take_back(self) -> None:
+        """Undoes a commit whose companions failed. Blocking."""
+        self._incoming.discard()
+
+    def done(self) -> None:
+        self._keeper.cancel()
+
+
+async def accept_all(
+    service: AsyncService, receptions: Sequence[Reception], expected: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """All become jobs, or none does.
+
+    A failure before the ledger was asked takes everything back. When the ledger's answer is lost, the files stay and
+    the error says
+    503: reconciliation finds them and makes the jobs, or finds that they are there.
+    """
+    try:
+        sidecars = await asyncio.to_thread(_commit_all, receptions, expected)
+    except EngineError:
+        for one in receptions:
+            await one.discard()
+        raise
+    tokens: list[records.Token] = []
+    views: list[dict[str, Any]] = []
+    for one in receptions:
+        one.done()
+    for count, (one, sidecar) in enumerate(zip(receptions, sidecars, strict=True)):
+        answer = await service.ledger.run(operation_of(service, sidecar))
+        if not answer.made and answer.state in ("cancelling", "cancelled"):
+            await _none(service, receptions[:count], receptions[count:])
+            raise Conflict("The job was cancelled while its file was being received.")
+        tokens += answer.tokens
+        views.append(job_view(answer.record) if answer.record else (await service.job(one.spec.id))[0])
+    service.minter.send(tokens)
+    return views
+
+
+async def _none(service: AsyncService, made: Sequence[Reception], unmade: Sequence[Reception]) -> None:
+    """One of them was cancelled: those that are jobs already are cancelled too, before anybody works on them."""
+    for one in unmade:
+        await one.discard()
+    for one in made:
+        await service.ledger.run(operations.command(one.spec.id, "cancel"))
+        await asyncio.to_thread(one.take_back)
+
+
+def operation_of(service: AsyncService, sidecar: Sidecar) -> operations.Operation[records.Accepted]:
+    """The accept operation for what a sidecar says."""
+    plans: list[TransferPlan] = sidecar.transfers
+    path = sidecar.spec.source.kind == "path"
+    return operations.accept(
+        sidecar.spec, plans, size=sidecar.digest.size, crc32c="" if path else sidecar.digest.crc32c_base64,
+        sha256=sidecar.digest.sha256 or "", keep_seconds=service.settings.keep_failed_seconds,
+        lease_seconds=service.settings.lease_seconds, run=sidecar.run,
+    )  # fmt: skip
+
+
+def _commit_all(receptions: Sequence[Reception], expected: Mapping[str, str]) -> list[Sidecar]:
+    sidecars = [one.finish(expected) for one in receptions]
+    committed: list[Reception] = []
+    try:
+        for one, sidecar in zip(receptions, sidecars, strict=True):
+            one.commit(sidecar)
+            committed.append(one)
+    except EngineError:
+        for one in committed:
+            one.take_back()
+        raise
+    return sidecars

@@ -1,0 +1,133 @@
+"""What one worker process holds: the doors to ledger, spool and stores, and the errands under way."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from backends.base import Backend, DeletesObjects, ListsParts, ListsSessions, PutsWhole, ReadsRanges
+from backends.config import Configuration
+from backends.registry import Destination
+from engine.config import Settings
+from engine.endings import Undertaker
+from engine.errors import EngineError
+from engine.ledger import Ledger
+from engine.records import Lease
+from engine.retry import Policy
+from engine.sources import PathSource
+from engine.spool import Spool
+from engine.steps import Outcome, Source
+from engine.tombstones import Tombstones
+
+ABILITIES = (PutsWhole, ListsParts, ListsSessions, ReadsRanges, DeletesObjects)
+SOURCES_KEPT = 64
+
+
+def abilities_of(backend: object) -> frozenset[str]:
+    """The names of the ability protocols that a backend fits."""
+    return frozenset(ability.__name__ for ability in ABILITIES if isinstance(backend, ability))
+
+
+@dataclass(slots=True)
+class Errand:
+    """One lease being worked in this process. `lost` is set when its time ran out or somebody else has it."""
+
+    lease: Lease
+    renewed_at: float
+    outcome: Outcome | None = None
+    lost: bool = False
+
+
+#: The errand of this worker thread; the Lease middleware sets it before the actor runs.
+current: ContextVar[Errand | None] = ContextVar("current", default=None)
+
+
+@dataclass(slots=True)
+class Store:
+    """A destination with its backend, built in this process, and the names of the ability protocols it fits."""
+
+    destination: Destination
+    backend: Backend
+    abilities: frozenset[str]
+
+
+@dataclass
+class Runtime:
+    """Everything a worker's actors and threads share. Clock, jitter and fences come from here, so that tests can hold
+    them.
+    """
+
+    settings: Settings
+    configuration: Configuration
+    ledger: Ledger
+    spool: Spool
+    policy: Policy
+    tombstones: Tombstones
+    undertaker: Undertaker
+    monotonic: Callable[[], float] = time.monotonic
+    jitter: Callable[[], float] = field(default=lambda: secrets.randbelow(1 << 30) / (1 << 30))
+    fence: Callable[[], str] = field(default=lambda: secrets.token_hex(8))
+    stopping: threading.Event = field(default_factory=threading.Event)
+    interrupted: threading.Event = field(default_factory=threading.Event)
+    errands: dict[int, Errand] = field(default_factory=dict)
+    owed: set[str] = field(default_factory=set)
+    _stores: dict[str, Store] = field(default_factory=dict)
+    _sources: OrderedDict[str, Source] = field(default_factory=OrderedDict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def store(self, name: str) -> Store:
+        """The destination's backend, built at first use; EngineError when plugins.toml no longer has it."""
+        with self._lock:
+            if name not in self._stores:
+                destination = self.configuration.destinations.get(name)
+                if destination is None:
+                    raise EngineError(
+                        f"plugins.toml has no destination {name!r} any more; put it back and retry the job.",
+                        code="destination_changed",
+                    )
+                backend = destination.build()
+                abilities = abilities_of(backend)
+                self._stores[name] = Store(destination, backend, abilities)
+            return self._stores[name]
+
+    def source(self, lease: Lease) -> Source:
+        """The job's source, remembered while it is in use: reading a sidecar for every part would cost more than
+        sending it.
+        """
+        with self._lock:
+            found = self._sources.get(lease.job)
+            if found is not None:
+                self._sources.move_to_end(lease.job)
+                return found
+        pinned = lease.spec.source
+        made: Source
+        if pinned.kind == "path":
+            made = PathSource(Path(pinned.path or ""), lease.size, pinned.mtime_ns, pinned.inode)
+        else:
+            made = self.spool.source(lease.job)
+        with self._lock:
+            self._sources[lease.job] = made
+            while len(self._sources) > SOURCES_KEPT:
+                self._sources.popitem(last=False)
+        return made
+
+    def forget_source(self, job: str) -> None:
+        with self._lock:
+            self._sources.pop(job, None)
+
+    def stale(self, errand: Errand) -> bool:
+        """Whether the errand must stop before its next effect: its lease is lost, or may be, as far as this process
+        can tell.
+        """
+        return errand.lost or self.monotonic() - errand.renewed_at > self.settings.lease_seconds
+
+    def close(self) -> None:
+        for store in self._stores.values():
+            store.backend.close()
+        self.ledger.close()

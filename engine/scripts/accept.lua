@@ -1,0 +1,36 @@
+-- The bytes are durable: the job is real. Also makes a job again that Redis lost (from the spool's sidecar), so it needs no earlier state.
+-- ARGV: id, spec JSON, owner, node, size, crc32c, sha256, run, keep_ms, retain_ms, lease_max_ms, remade ('1' | ''), created_ms, transfers JSON
+--   transfers: list of {destination, backend, key, claim, url, fingerprint, part_size, total, window, whole, priority}
+-- -> {'accepted', clock, snapshot, tid, mint, …} (a token for each transfer) | {'already', state}
+local id = ARGV[1]
+local job = job_key(id)
+local state = redis.call('HGET', job, 'state')
+if state and state ~= 'receiving' then return {'already', state} end
+local transfers = cjson.decode(ARGV[14])
+redis.call('HSETNX', job, 'created', ARGV[13])
+redis.call('HSETNX', job, 'rev', 0)
+redis.call('HSET', job, 'spec', ARGV[2], 'owner', ARGV[3], 'node', ARGV[4], 'size', ARGV[5], 'received', ARGV[5], 'crc32c', ARGV[6],
+  'sha256', ARGV[7], 'run', ARGV[8], 'keep_ms', ARGV[9], 'retain_ms', ARGV[10], 'transfers', #transfers, 'error', '', 'accepted', now)
+redis.call('ZADD', P .. 'jobs', 0, id)
+if ARGV[3] ~= '' then redis.call('ZADD', P .. 'owner:' .. ARGV[3], 0, id) end
+redis.call('ZREM', P .. 'receiving', id)
+redis.call('HINCRBY', P .. 'totals', 'received', ARGV[5])
+local answer = {'accepted', 0, {}}
+for n, plan in ipairs(transfers) do
+  local tid = id .. '/' .. (n - 1)
+  local t = key_of(tid)
+  redis.call('HSET', t, 'destination', plan.destination, 'backend', plan.backend, 'key', plan.key, 'claim', plan.claim, 'url', plan.url,
+    'fingerprint', plan.fingerprint, 'part_size', plan.part_size, 'total', plan.total, 'available', plan.total, 'window', plan.window,
+    'whole', plan.whole and 1 or 0, 'priority', plan.priority or 'normal', 'size', ARGV[5], 'state', 'pending', 'next', 1, 'sent', 0, 'floor', 0, 'unproved', 0,
+    'session', '', 'ending', '', 'hold', '', 'attempts', 0, 'restarts', 0, 'error', '', 'intent', 0,
+    'lost_begin', ARGV[12] == '1' and 1 or 0, 'lease_max', ARGV[11], 'mint', 1, 'tokens', 1, 'touched', now, 'backoff', 0)
+  queue_up(P .. 'claim:' .. plan.destination .. ':' .. plan.claim, tid)
+  redis.call('ZADD', P .. 'active', now + STALL, tid)
+  answer[#answer + 1] = tid
+  answer[#answer + 1] = '1'
+end
+set_state(id, 'queued')
+emit(id, 'state')
+answer[2] = now
+answer[3] = snapshot(id)
+return answer

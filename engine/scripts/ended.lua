@@ -1,0 +1,14 @@
+-- The session of an ending transfer is gone at the provider: it is over (failed, cancelled), or begins again (restart).
+-- ARGV: tid, mint, fence   ->  {'ok' | 'stale', lane, mint, extra, final state of the job or ''}
+local tid, mint, fence = ARGV[1], ARGV[2], ARGV[3]
+local t = key_of(tid)
+if redis.call('HGET', t .. ':fences', 0) ~= fence then return {'stale', '', 0, 0, ''} end
+release(t, 0)
+local T = load(t)
+redis.call('HSET', t, 'lost_begin', 0)
+if T.ending ~= 'restart' then return {'ok', '', 0, 0, finish_transfer(tid, T.ending)} end
+begin_again(tid, T)
+look_soon(tid, now)
+emit(job_of(tid), 'transfer')
+local on = onward(tid, mint)
+return {'ok', on[1], on[2], on[3], ''}

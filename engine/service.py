@@ -1,0 +1,312 @@
+"""The engine's face towards the API: everything asynchronous, every error an EngineError, nothing that waits without a
+limit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any
+
+import uuid_utils
+
+from backends.registry import Destination
+from engine import operations
+from engine.config import Settings
+from engine.digests import Digester
+from engine.errors import Conflict, EngineError, Invalid, LedgerUnavailable, NotFound
+from engine.feed import Event, Feed
+from engine.ledger import AsyncLedger
+from engine.listing import Query, list_jobs
+from engine.minter import Minter
+from engine.models import JOB_OVER, JobSpec, Sidecar, SubmitOptions, dumps
+from engine.receptions import Reception, accept_all, operation_of
+from engine.records import JobRecord
+from engine.restarts import remember_restart
+from engine.spool import Spool
+from engine.submission import Desk, wanted_digests
+from engine.views import job_view, parts_view
+from engine.worker import configuration_of
+
+Json = dict[str, Any]
+
+CHECK_SECONDS = 30.0
+SMALL_BYTES = 1 << 20  # a body above this is worth a call to Redis before its first byte
+
+
+class AsyncService:
+    """One per API process, made in the process that serves."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.configuration = configuration_of(settings)
+        self.desk = Desk(self.configuration, settings)
+        self.ledger = AsyncLedger(settings.redis_url)
+        self.spool = Spool(
+            settings.spool, limit=settings.spool_limit, durability=settings.durability, max_size=settings.max_size
+        )
+        self.minter = Minter(settings.broker_url, settings.node)
+        self.feed = Feed(self.ledger)
+
+    async def start(self) -> None:
+        """Opens the spool and starts the minter. Redis may be away: requests then say so."""
+        await asyncio.to_thread(self.spool.open)
+        self.minter.start()
+
+    async def stop(self) -> None:
+        await self.feed.stop()
+        await asyncio.to_thread(self.minter.stop)
+        await self.ledger.close()
+        self.spool.close()
+
+    # ------------------------------------------------------------------ submitting
+
+    def prepare(self, options: SubmitOptions, *, size: int | None, owner: str) -> JobSpec:
+        """Everything that can be known to fail is refused here, before the body is read."""
+        return self.desk.prepare(options, size=size, owner=owner)
+
+    def room(self, size: int | None) -> None:
+        """Raises SpoolFull when a body of this size (None: of any) would not fit now."""
+        self.spool.room_for(size)
+
+    async def receive(self, spec: JobSpec, size: int | None) -> Reception:
+        """Begins to receive: the job exists, its file is open."""
+        if size is None or size <= SMALL_BYTES:
+            incoming = self.spool.receive(spec.id, size, digests=wanted_digests(spec))  # touches no disk yet
+        else:
+            incoming = await asyncio.to_thread(self.spool.receive, spec.id, size, digests=wanted_digests(spec))
+        reception = Reception(self, spec, incoming, size)
+        if not self.ledger.answers or (size is not None and size > SMALL_BYTES):
+            try:
+                await reception.progress()
+            except LedgerUnavailable:
+                await reception.discard()
+                raise
+        return reception
+
+    async def accept_all(self, receptions: Sequence[Reception]) -> list[Json]:
+        """All receptions of a form become jobs, or none."""
+        return await accept_all(self, receptions, {})
+
+    async def submit_path(self, spec: JobSpec) -> Json:
+        """A job whose bytes stay where they are, below an allowed root."""
+        sidecar = await asyncio.to_thread(self._path_sidecar, spec)
+        await asyncio.to_thread(self.spool.accept_path, spec.id, dumps(sidecar))
+        answer = await self.ledger.run(operation_of(self, sidecar))
+        self.minter.send(answer.tokens)
+        return (await self.job(spec.id))[0]
+
+    def _path_sidecar(self, spec: JobSpec) -> Sidecar:
+        import os
+
+        path = spec.source.path or ""
+        if spec.checksum or wanted_digests(spec):
+            detail = "A path's content is not read at submit: it can have neither a checksum nor a key made of one."
+            raise Invalid(
+                detail, errors=[{"pointer": "/checksum" if spec.checksum else "/key_template", "detail": detail}]
+            )
+        try:
+            size = os.stat(path).st_size
+        except OSError as error:
+            raise Invalid(
+                f"The file cannot be read: {error.strerror}.", errors=[{"pointer": "/source/path", "detail": "Gone."}]
+            ) from error
+        digest = Digester(size).digest()
+        digest = type(digest)(size=size, checksum=b"\0\0\0\0", block_size=digest.block_size, blocks=b"")
+        finished, plans = self.desk.finish(spec, digest)
+        return Sidecar(spec=finished, digest=digest, accepted_ms=int(time.time() * 1000), transfers=plans)
+
+    # ------------------------------------------------------------------ looking
+
+    async def job(self, job: str) -> tuple[Json, int]:
+        """The job, and its revision in the ledger."""
+        record = await self._record(job)
+        return job_view(record), record.revision
+
+    async def parts(self, job: str, destination: str | None) -> Json:
+        """The parts of one transfer (the first, when no destination is named)."""
+        record = await self._record(job)
+        names = [one.fields["destination"] for one in record.transfers]
+        if destination is not None and destination not in names:
+            raise NotFound(f"This job does not go to {destination!r}; it goes to {', '.join(names) or 'nowhere yet'}.")
+        if not names:
+            return {"items": []}
+        index = names.index(destination) if destination is not None else 0
+        return {"items": parts_view(await self.ledger.run(operations.read_parts(f"{job}/{index}")))}
+
+    async def jobs(
+        self,
+        *,
+        state: str | None,
+        destination: str | None,
+        labels: Mapping[str, str],
+        q: str | None,
+        limit: int,
+        cursor: str | None,
+        owner: str | None,
+    ) -> Json:
+        """A page of jobs, newest first."""
+        return await list_jobs(self.ledger, Query(state, destination, dict(labels), q, limit, cursor, owner))
+
+    def events(self, job: str | None, last: str | None) -> AsyncIterator[Event]:
+        """Live events of one job, or of all."""
+        return self.feed.of_all(last) if job is None else self.feed.of_job(job, last)
+
+    async def wait(self, job: str, seconds: float) -> Json:
+        """The job when it is satisfied or over, or after `seconds`."""
+        try:
+            async with asyncio.timeout(seconds):
+                async with aclosing(self.feed.of_job(job, None)) as events:  # type: ignore[type-var]
+                    async for event in events:
+                        if event.event == "end":
+                            return dict(event.data)
+        except TimeoutError:
+            pass
+        return (await self.job(job))[0]
+
+    async def _record(self, job: str) -> JobRecord:
+        record = (await self.ledger.run(operations.read_jobs([job])))[0]
+        if record is None:
+            raise NotFound("There is no job with this id; finished jobs are forgotten after their retention.")
+        return record
+
+    # ------------------------------------------------------------------ commands
+
+    async def command(self, job: str, action: str) -> tuple[Json, bool]:
+        """cancel, pause, resume or retry: the job, and whether this call changed something."""
+        if action == "retry":
+            await self._before_retry(job)
+        verdict, state, tokens = await self.ledger.run(operations.command(job, action))
+        if verdict == "missing":
+            raise NotFound("There is no job with this id.")
+        if verdict == "source_gone":
+            raise Conflict("The job's file is no longer kept; submit it again.", code="source_gone")
+        if verdict == "conflict":
+            raise Conflict(f"A job that is {state} cannot be {_PAST[action]}.")
+        self.minter.send(tokens)
+        return (await self.job(job))[0], verdict == "done"
+
+    async def _before_retry(self, job: str) -> None:
+        """The wish for another run goes to the disk first: it must outlive a Redis that loses it."""
+        record = await self._record(job)
+        if record.state in ("failed", "partially_succeeded") and record.fields.get("until", "0") != "0":
+            await asyncio.to_thread(remember_restart, self.spool, job, int(record.fields["run"]) + 1)
+
+    async def forget(self, job: str) -> None:
+        """Deletes a finished job's record; its tombstone remembers the deletion."""
+        verdict = await self.ledger.run(operations.forget(job))
+        if verdict == "missing":
+            raise NotFound("There is no job with this id.")
+        if verdict == "conflict":
+            raise Conflict("The job is still active; cancel it first.")
+
+    # ------------------------------------------------------------------ destinations and health
+
+    def destinations(self) -> list[Json]:
+        """Destinations and routes as configured, without secrets."""
+        known = [self._destination_view(one) for one in self.configuration.destinations.values()]
+        routes = [
+            {
+                "name": name,
+                "kind": "route",
+                "backend": None,
+                "mirror": members,
+                "capabilities": None,
+                "health": None,
+                "default": name == self.configuration.default,
+            }
+            for name, members in self.configuration.routes.items()
+        ]
+        return known + routes
+
+    def _destination_view(self, destination: Destination) -> Json:
+        import msgspec
+
+        return {
+            "name": destination.name,
+            "kind": "destination",
+            "backend": destination.backend,
+            "url": destination.url_for(""),
+            "capabilities": msgspec.to_builtins(destination.capabilities),
+            "health": None,
+            "default": destination.name == self.configuration.default,
+        }
+
+    async def destination(self, name: str) -> Json:
+        """One destination or route, with the result of its last check."""
+        for view in self.destinations():
+            if view["name"] == name:
+                _, health = await self.ledger.run(operations.noted_checks())
+                return {**view, "health": health.get(name)}
+        raise NotFound(f"There is no destination or route {name!r}.", code="unknown_destination")
+
+    async def check(self, name: str) -> Json:
+        """A real write, read and delete at a destination, by a worker; EngineError `check_timeout` when none answers
+        in time.
+        """
+        view = await self.destination(name)
+        if view["kind"] == "route":
+            raise Invalid("A route is checked by checking its destinations.")
+        request = str(uuid_utils.uuid7())
+        self.minter.ask_check(name, request)
+        deadline = asyncio.get_running_loop().time() + CHECK_SECONDS
+        while asyncio.get_running_loop().time() < deadline:
+            result, _ = await self.ledger.run(operations.noted_checks(request))
+            if result is not None:
+                return {**view, "health": result, "ok": result["ok"]}
+            await asyncio.sleep(0.1)
+        raise EngineError(
+            f"No worker of node {self.settings.node!r} answered within {CHECK_SECONDS:.0f} s.",
+            code="check_timeout",
+            retryable=True,
+        )
+
+    async def stats(self) -> Json:
+        """The system in numbers."""
+        found = await self.ledger.run(operations.stats())
+        usage = self.spool.usage()
+        running = await self.ledger.run(operations.page("jobs:running", "", 200))
+        records = await self.ledger.run(operations.read_jobs(running)) if running else []
+        rate = sum(int(float(one.fields.get("rate") or 0)) for one in records if one)
+        return {
+            "jobs": found["jobs"],
+            "bytes": {"received": found["totals"].get("received", 0), "sent": found["totals"].get("sent", 0)},
+            "rates": {"sent": rate},
+            "queues": {"active_transfers": found["active"]},
+            "spool": {"used": usage.used, "limit": usage.limit},
+            "workers": [
+                {"name": one["name"], "node": one.get("node"), "threads": one.get("threads")}
+                for one in found["workers"]
+            ],
+        }
+
+    async def ready(self) -> Json:
+        """Whether jobs can be accepted and carried: Redis, spool, configuration, workers."""
+        checks: dict[str, Json] = {
+            "config": {"ok": True, "detail": f"{len(self.configuration.destinations)} destinations"}
+        }
+        try:
+            found = await self.ledger.run(operations.stats())
+            checks["redis"] = {"ok": True, "detail": ""}
+            count = len(found["workers"])
+            checks["workers"] = {
+                "ok": count > 0,
+                "detail": f"{count} seen" if count else "no worker was seen in the last 15 s",
+            }
+        except LedgerUnavailable as error:
+            checks["redis"] = {"ok": False, "detail": error.detail}
+            checks["workers"] = {"ok": False, "detail": "unknown while Redis is away"}
+        try:
+            self.spool.room_for(None)
+            usage = self.spool.usage()
+            checks["spool"] = {"ok": True, "detail": f"{usage.used} of {usage.limit} bytes used"}
+        except EngineError as error:
+            checks["spool"] = {"ok": False, "detail": error.detail}
+        return {"ready": all(check["ok"] for check in checks.values()), "checks": checks}
+
+
+_PAST = {"cancel": "cancelled", "pause": "paused", "resume": "resumed", "retry": "retried"}
+
+__all__ = ["JOB_OVER", "AsyncService"]

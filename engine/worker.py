@@ -1,0 +1,157 @@
+"""A worker process: Dramatiq's worker, our threads beside it, and a clean way out."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import structlog
+
+from backends.config import Configuration, load
+from engine import operations
+from engine.config import Settings
+from engine.disk import Disk
+from engine.endings import Undertaker
+from engine.errors import LedgerUnavailable, problem_of
+from engine.ledger import Ledger
+from engine.retry import GivenBack, Policy
+from engine.runtime import Runtime
+from engine.spool import Spool
+from engine.tombstones import Tombstones
+
+if TYPE_CHECKING:
+    from dramatiq import Worker
+
+    from engine.broker import WakingBroker
+
+log = structlog.get_logger("bucketline.worker")
+
+LAST_SECONDS = 0.7  # for what was interrupted
+GRACE_SECONDS = 8.0  # below the ten seconds after which container runtimes kill
+IDLE_POLL_MS = 1000
+
+
+def configuration_of(settings: Settings) -> Configuration:
+    """plugins.toml as the settings name it, or a local directory below the data directory when there is none."""
+    if settings.config_path is None:
+        return Configuration.local(settings.data / "objects")
+    return load(settings.config_path, reserved={"the spool": settings.spool})
+
+
+def runtime_of(settings: Settings, configuration: Configuration) -> Runtime:
+    """The parts of a worker, connected lazily."""
+    spool = Spool(
+        settings.spool, limit=settings.spool_limit, durability=settings.durability, max_size=settings.max_size
+    )
+    spool.open()
+    policy = Policy(
+        attempts=settings.retry_attempts,
+        base_seconds=settings.retry_base_seconds,
+        budget_seconds=settings.retry_budget_seconds,
+    )
+    tombstones = Tombstones(settings.spool / "ended", disk=Disk(durable=settings.durability == "fsync"))
+    ledger = Ledger(settings.redis_url)
+    return Runtime(
+        settings=settings,
+        configuration=configuration,
+        ledger=ledger,
+        spool=spool,
+        policy=policy,
+        tombstones=tombstones,
+        undertaker=Undertaker(ledger, spool, tombstones, settings.node),
+    )
+
+
+def run(settings: Settings, *, name: str | None = None) -> int:
+    """Works until SIGTERM or SIGINT. Then running parts get a few seconds to finish; what is not done is given back.
+    Answers 0.
+    """
+    os.environ.setdefault(
+        "dramatiq_restart_delay", "1000"
+    )  # read when dramatiq is imported: consumers come back a second after Redis
+    from dramatiq import Worker
+
+    from engine.actors import declare
+    from engine.broker import WakingBroker
+    from engine.middleware import Leasing, Progress, Retries
+    from engine.middleware.leasing import renew_forever
+    from engine.middleware.progress import flush_forever
+    from engine.sweeper import Sweeper
+
+    logging.getLogger("dramatiq.worker.WorkerThread").setLevel(
+        logging.ERROR
+    )  # it warns of every token that finds nothing to do
+    runtime = runtime_of(settings, configuration_of(settings))
+    broker = WakingBroker(settings.broker_url, [Leasing(runtime), Retries(runtime), Progress(runtime)])
+    declare(broker, runtime)
+    for warning in _warnings(runtime):
+        log.warning(warning)
+
+    stop = threading.Event()
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGINT, leave)
+
+    worker = Worker(broker, worker_threads=settings.threads, worker_timeout=IDLE_POLL_MS)
+    sweeper = Sweeper(runtime, broker, name or f"{settings.node}:{os.getpid()}")
+    broker.listen()
+    worker.start()
+    runtime.undertaker.start()
+    for target in (lambda: renew_forever(runtime), lambda: flush_forever(runtime), sweeper.forever):
+        threading.Thread(target=target, daemon=True).start()
+    log.info("working", node=settings.node, threads=settings.threads)
+    stop.wait()
+    _drain(runtime, broker, worker)
+    runtime.undertaker.stop()
+    broker.close()
+    runtime.close()
+    return 0
+
+
+def _warnings(runtime: Runtime) -> list[str]:
+    try:
+        return runtime.ledger.persistence()
+    except Exception as error:
+        return [f"Redis could not be asked about its persistence ({type(error).__name__}); waiting for it."]
+
+
+def _drain(runtime: Runtime, broker: WakingBroker, worker: Worker) -> None:
+    """No new work; running steps get their time, then they are given back without costing an attempt."""
+    log.info("leaving: running parts are finished or given back")
+    runtime.stopping.set()
+    stopper = threading.Thread(target=lambda: worker.stop(timeout=int(GRACE_SECONDS * 1000)), daemon=True)
+    stopper.start()
+    stuck = not _finished(runtime, GRACE_SECONDS)
+    if stuck:
+        runtime.interrupted.set()
+        if not _finished(runtime, LAST_SECONDS):
+            _give_back(runtime, broker)
+    stopper.join(LAST_SECONDS if stuck else GRACE_SECONDS)
+    runtime.interrupted.set()
+
+
+def _finished(runtime: Runtime, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while runtime.errands and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return not runtime.errands
+
+
+def _give_back(runtime: Runtime, broker: WakingBroker) -> None:
+    """Steps that hang in a call on their provider end with this process; nobody need wait for their leases."""
+    from engine.reports import report  # brings Dramatiq along, which the API does without
+
+    for errand in list(runtime.errands.values()):
+        held = errand.lease
+        try:
+            report(runtime, broker, held, operations.fail(held, "snooze", problem_of(GivenBack()), 0))
+        except LedgerUnavailable:
+            log.warning("could not give back a step", transfer=held.transfer, number=held.number)

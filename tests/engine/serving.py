@@ -1,0 +1,49 @@
+"""The service as the API holds it, over a real Valkey, a spool on disk and a worker that works when told to."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+from engine.models import SubmitOptions
+from engine.receptions import Reception
+from engine.records import Token
+from engine.service import AsyncService
+
+
+class Drawer:
+    """A minter that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.sent: list[Token] = []
+        self.checks: list[tuple[str, str]] = []
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def send(self, tokens: Sequence[Token]) -> None:
+        self.sent += tokens
+
+    def ask_check(self, destination: str, request: str) -> None:
+        self.checks.append((destination, request))
+
+
+async def received(service: AsyncService, data: bytes, *, announce: bool = True, **options: Any) -> Reception:
+    """A file that has arrived, and is not accepted yet."""
+    size = len(data) if announce else None
+    spec = service.prepare(SubmitOptions(**options), size=size, owner="bootstrap")
+    reception = await service.receive(spec, size)
+    reception.write(data)
+    return reception
+
+
+async def submitted(service: AsyncService, data: bytes = b"small", **options: Any) -> str:
+    """A job, by its id."""
+    reception = await received(service, data, **options)
+    return str((await reception.accept())["id"])
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

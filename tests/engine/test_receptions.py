@@ -1,0 +1,345 @@
+"""Receptions: a file becomes a job when it is durable and the ledger says so; until then it leaves no trace."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from engine import operations
+from engine.errors import ChecksumMismatch, Conflict, EngineError, Invalid, LedgerUnavailable, TooLarge
+from engine.models import SubmitOptions
+from engine.operations import Operation
+from engine.receptions import Reception
+from engine.service import AsyncService
+from tests.engine.rig import PART, Rig
+from tests.engine.serving import Drawer, received, sha256, submitted
+
+BIG = b"b" * (PART * 40)  # more than is received without a file
+
+
+def states(rig: Rig, *jobs: str) -> list[str]:
+    return [rig.state(job) for job in jobs]
+
+
+def break_ledger(service: AsyncService, script: str, *, after: bool, times: int = 1) -> None:
+    """The next calls of this script fail: before they were done, or (`after`) with their answers lost."""
+    run = service.ledger.run
+    left = [times]
+
+    async def sometimes(operation: Operation[Any]) -> Any:
+        if operation.script != script or not left[0]:
+            return await run(operation)
+        left[0] -= 1
+        if after:
+            await run(operation)
+        raise LedgerUnavailable("Redis did not answer.")
+
+    service.ledger.run = sometimes  # type: ignore[method-assign, assignment]
+
+
+# -- accepted ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("data", [b"", b"small", BIG], ids=["empty", "small", "big"])
+@pytest.mark.parametrize("announce", [True, False], ids=["announced", "of unknown size"])
+async def test_a_file_becomes_a_job(
+    service: AsyncService, drawer: Drawer, rig: Rig, data: bytes, announce: bool
+) -> None:
+    reception = await received(service, data, announce=announce, key="k")
+
+    view = await reception.accept()
+
+    assert (view["state"], view["size"], view["received"]) == ("queued", len(data), len(data))
+    assert [token.transfer for token in drawer.sent] == [f"{view['id']}/0"]
+    assert rig.files() == [f"{view['id']}.data", f"{view['id']}.json"]
+    assert rig.spool.source(view["id"]).size == len(data)
+
+
+async def test_what_was_accepted_is_what_is_carried(service: AsyncService, drawer: Drawer, rig: Rig) -> None:
+    job = await submitted(service, BIG, key="big")
+
+    for token in drawer.sent:
+        rig.work(*token)
+    rig.work_all()
+
+    assert rig.state(job) == "succeeded"
+    assert rig.space.read("big") == BIG
+
+
+async def test_a_small_file_never_shows_as_receiving(service: AsyncService, rig: Rig) -> None:
+    await submitted(service)  # Redis is known to answer
+    reception = await received(service, b"small")
+
+    assert rig.state(reception.spec.id) == ""
+    await reception.accept()
+
+
+async def test_a_long_reception_shows_with_its_progress(service: AsyncService, rig: Rig) -> None:
+    spec = service.prepare(SubmitOptions(), size=len(BIG), owner="")
+    reception = await service.receive(spec, len(BIG))
+    assert rig.state(spec.id) == "receiving"
+
+    reception.write(BIG[:1000])
+    await reception.progress()
+
+    assert rig.job(spec.id)["received"] == "1000"
+    await reception.discard()
+
+
+async def test_a_reception_that_redis_forgot_shows_again(service: AsyncService, rig: Rig) -> None:
+    spec = service.prepare(SubmitOptions(), size=len(BIG), owner="")
+    reception = await service.receive(spec, len(BIG))
+    rig.books.server.wipe()
+
+    await reception.progress()
+
+    assert rig.state(spec.id) == "receiving"
+    await reception.discard()
+
+
+async def test_options_may_come_after_the_file(service: AsyncService, rig: Rig) -> None:
+    reception = await received(service, b"small", announce=False)
+    before = reception.spec
+
+    reception.revise(SubmitOptions(key="chosen", labels={"a": "b"}))
+    view = await reception.accept()
+
+    assert (view["id"], view["key"], view["labels"]) == (before.id, "chosen", {"a": "b"})
+    assert reception.spec.created_ms == before.created_ms
+
+
+async def test_options_that_come_after_the_file_are_examined_like_any(service: AsyncService) -> None:
+    reception = await received(service, b"small", announce=False)
+
+    with pytest.raises(Invalid):
+        reception.revise(SubmitOptions(key="../up"))
+    await reception.discard()
+
+
+async def test_a_key_made_of_the_content_is_known_at_last(service: AsyncService) -> None:
+    reception = await received(service, b"small", announce=False)
+
+    reception.revise(SubmitOptions(key_template="{sha256}"))
+    view = await reception.accept()
+
+    assert view["key"] == sha256(b"small")
+
+
+# -- refused ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_discarded_reception_leaves_no_trace(service: AsyncService, rig: Rig) -> None:
+    reception = await received(service, BIG)
+
+    await reception.discard()
+    await reception.discard()
+
+    assert rig.files() == []
+    assert list(rig.spool.incomings()) == []
+    assert rig.job(reception.spec.id) == {}
+
+
+async def test_bytes_that_are_not_those_announced_leave_no_trace(service: AsyncService, rig: Rig) -> None:
+    reception = await received(service, b"small", checksum=f"sha256:{sha256(b'other')}")
+
+    with pytest.raises(ChecksumMismatch):
+        await reception.accept()
+    assert rig.files() == []
+    assert rig.job(reception.spec.id) == {}
+
+
+async def test_a_digest_of_the_request_counts_too(service: AsyncService, rig: Rig) -> None:
+    checksum = f"sha256:{sha256(b'small')}"
+    good, bad = (
+        await received(service, b"small", checksum=checksum),
+        await received(service, b"small", checksum=checksum),
+    )
+
+    await good.accept({"sha256": sha256(b"small")})
+    with pytest.raises(ChecksumMismatch):
+        await bad.accept({"sha256": "0" * 64})
+    assert len(rig.files()) == 2
+
+
+async def test_a_body_that_was_cut_leaves_no_trace(service: AsyncService, rig: Rig) -> None:
+    spec = service.prepare(SubmitOptions(), size=10, owner="")
+    reception = await service.receive(spec, 10)
+    reception.write(b"short")
+
+    with pytest.raises(EngineError) as refused:
+        await reception.accept()
+    assert refused.value.code == "truncated"
+    assert rig.files() == []
+
+
+async def test_more_than_was_announced_is_refused(service: AsyncService) -> None:
+    spec = service.prepare(SubmitOptions(), size=3, owner="")
+    reception = await service.receive(spec, 3)
+
+    with pytest.raises(TooLarge):
+        reception.write(b"more")
+    await reception.discard()
+
+
+async def test_a_big_file_is_refused_before_its_body_when_redis_is_away(service: AsyncService, rig: Rig) -> None:
+    break_ledger(service, "receive", after=False)
+    spec = service.prepare(SubmitOptions(), size=len(BIG), owner="")
+
+    with pytest.raises(LedgerUnavailable):
+        await service.receive(spec, len(BIG))
+    assert list(rig.spool.incomings()) == []
+
+
+# -- cancelled --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_cancelled_reception_hears_of_it(service: AsyncService, rig: Rig) -> None:
+    spec = service.prepare(SubmitOptions(), size=len(BIG), owner="")
+    reception = await service.receive(spec, len(BIG))
+    await service.command(spec.id, "cancel")
+
+    with pytest.raises(Conflict):
+        await reception.progress()
+    await reception.discard()
+    assert rig.state(spec.id) == "cancelled"
+
+
+async def test_a_cancelled_reception_is_not_accepted(service: AsyncService, drawer: Drawer, rig: Rig) -> None:
+    reception = await received(service, BIG)
+    await service.command(reception.spec.id, "cancel")
+
+    with pytest.raises(Conflict):
+        await reception.accept()
+
+    assert rig.files() == []
+    assert rig.state(reception.spec.id) == "cancelled"
+    assert drawer.sent == []
+    assert rig.reconcile().made_again == []
+
+
+# -- answers that are lost --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("after", [True, False], ids=["answer lost", "never asked"])
+async def test_a_lost_answer_keeps_the_file(service: AsyncService, rig: Rig, after: bool) -> None:
+    """Whether the job is there cannot be known: reconciliation finds out, and nothing is lost."""
+    reception = await received(service, b"small", key="k")
+    job = reception.spec.id
+    break_ledger(service, "accept", after=after)
+
+    with pytest.raises(LedgerUnavailable):
+        await reception.accept()
+
+    assert rig.files() == [f"{job}.data", f"{job}.json"]
+    assert rig.reconcile().made_again == ([] if after else [job])
+    assert rig.state(job) == "queued"
+
+
+async def test_a_lost_answer_ends_the_reception_s_signs_of_life(service: AsyncService) -> None:
+    reception = await received(service, BIG)
+    break_ledger(service, "accept", after=False)
+
+    with pytest.raises(LedgerUnavailable):
+        await reception.accept()
+
+    await asyncio.wait({reception._keeper})
+    assert reception._keeper.cancelled()
+
+
+async def test_a_full_disk_at_the_last_moment_leaves_no_trace(service: AsyncService, rig: Rig) -> None:
+    reception = await received(service, b"small")
+
+    def full(sidecar: object) -> None:
+        raise EngineError("No space left.", code="spool_full", retryable=True)
+
+    reception.commit = full  # type: ignore[method-assign, assignment]
+
+    with pytest.raises(EngineError):
+        await reception.accept()
+    assert rig.files() == []
+
+
+# -- all or none ------------------------------------------------------------------------------------------------------
+
+
+async def three(service: AsyncService, **of_the_last: Any) -> list[Reception]:
+    return [
+        await received(service, BIG, key="one"),
+        await received(service, BIG, key="two"),
+        await received(service, BIG, key="three", **of_the_last),
+    ]
+
+
+async def test_all_files_of_a_form_become_jobs(service: AsyncService, drawer: Drawer, rig: Rig) -> None:
+    receptions = await three(service)
+
+    views = await service.accept_all(receptions)
+
+    assert [view["key"] for view in views] == ["one", "two", "three"]
+    assert [token.transfer for token in drawer.sent] == [f"{view['id']}/0" for view in views]
+    assert len(rig.files()) == 6
+
+
+async def test_one_wrong_file_refuses_all(service: AsyncService, drawer: Drawer, rig: Rig) -> None:
+    receptions = await three(service, checksum=f"sha256:{sha256(b'other')}")
+
+    with pytest.raises(ChecksumMismatch):
+        await service.accept_all(receptions)
+
+    assert rig.files() == []
+    assert states(rig, *(one.spec.id for one in receptions)) == ["", "", ""]
+    assert drawer.sent == []
+
+
+async def test_a_disk_that_fills_up_midway_refuses_all(service: AsyncService, rig: Rig) -> None:
+    receptions = await three(service)
+
+    def full(sidecar: object) -> None:
+        raise EngineError("No space left.", code="spool_full", retryable=True)
+
+    receptions[2].commit = full  # type: ignore[method-assign, assignment]
+
+    with pytest.raises(EngineError):
+        await service.accept_all(receptions)
+    assert rig.files() == []
+    assert states(rig, *(one.spec.id for one in receptions)) == ["", "", ""]
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+async def test_one_cancelled_file_takes_the_others_with_it(
+    service: AsyncService, drawer: Drawer, rig: Rig, which: int
+) -> None:
+    receptions = await three(service)
+    await service.command(receptions[which].spec.id, "cancel")
+
+    with pytest.raises(Conflict):
+        await service.accept_all(receptions)
+
+    assert rig.files() == []
+    assert set(states(rig, *(one.spec.id for one in receptions))) <= {"", "cancelled"}
+    assert drawer.sent == []
+    assert rig.reconcile().made_again == [], "none of them comes back"
+
+
+async def test_an_outage_midway_loses_none_of_them(service: AsyncService, rig: Rig) -> None:
+    receptions = await three(service)
+    break_ledger(service, "accept", after=False)
+
+    with pytest.raises(LedgerUnavailable):
+        await service.accept_all(receptions)
+
+    jobs = [one.spec.id for one in receptions]
+    assert len(rig.files()) == 6
+    assert sorted(rig.reconcile().made_again) == sorted(jobs)
+    assert states(rig, *jobs) == ["queued"] * 3
+
+
+async def test_a_command_on_a_reception_is_known_to_the_ledger(service: AsyncService, rig: Rig) -> None:
+    reception = await received(service, BIG)
+
+    with pytest.raises(Conflict):
+        await service.command(reception.spec.id, "pause")
+    await reception.discard()
+    assert rig.books.run(operations.states([reception.spec.id])) == {reception.spec.id: ("", 0)}

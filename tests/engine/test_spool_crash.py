@@ -1,0 +1,158 @@
+"""A crash at any moment leaves a job that is accepted, whole, or one that is not accepted at all.
+
+Two kinds: the process is killed before each of its calls to the disk, for real; and the machine loses power before
+each of them, in a model that keeps everything that was not synced in doubt.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from engine.spool import Spool
+from tests.engine.power_cuts import PowerCuts, State, put_on_disk
+from tests.engine.spool_crashes import JOB, LARGE, SMALL
+from tests.engine.spooling import accept, commit, files_in, opened, sidecar_of
+
+
+def accepted(spool: Spool, data: bytes) -> bool:
+    """Whether the job is accepted; then it must be whole, and otherwise nothing may remain once it is expired."""
+    found = [job for job, _ in spool.sidecars()]
+    if found:
+        assert found == [JOB]
+        source = spool.source(JOB)
+        with source.body(0, source.size).open() as reader:
+            assert reader.read() == data
+        assert source.intact(0, source.size)
+        return True
+    for job, _ in list(spool.incomings()):
+        spool.remove_incoming(job)
+    assert list(spool.incomings()) == []
+    return False
+
+
+def crashes(scenario: str, directory: Path) -> Iterator[Spool]:
+    """The spool as each crash left it, in order; the last is that of the run which ended well."""
+    subprocess.run([sys.executable, "-m", "tests.engine.spool_crashes", scenario, directory], check=True, timeout=60)
+    for root in sorted(directory.iterdir(), key=lambda path: int(path.name)):
+        with opened(root) as spool:
+            yield spool
+
+
+@pytest.mark.parametrize(("scenario", "data", "calls"), [("commit_small", SMALL, 9), ("commit_large", LARGE, 10)])
+def test_killed_at_any_call_of_a_commit(tmp_path: Path, scenario: str, data: bytes, calls: int) -> None:
+    outcomes = []
+    for spool in crashes(scenario, tmp_path):
+        outcomes.append(accepted(spool, data))
+        assert len(files_in(spool.root)) == (2 if outcomes[-1] else 0)
+
+    # Not accepted up to the last rename, accepted from then on.
+    assert outcomes == [False] * (calls - 1) + [True] * 2
+
+
+def test_killed_at_any_call_of_taking_a_commit_back(tmp_path: Path) -> None:
+    outcomes = [accepted(spool, LARGE) for spool in crashes("discard", tmp_path)]
+    assert outcomes[0]
+    assert not any(outcomes[1:])
+
+
+def test_killed_at_any_call_of_a_rewrite(tmp_path: Path) -> None:
+    names = []
+    for spool in crashes("rewrite", tmp_path):
+        assert accepted(spool, SMALL)
+        sidecar = spool.read_sidecar(JOB) or b""
+        names.append("another" if b"another" in sidecar else "holiday")
+        assert len(sidecar) > 100
+    assert names[0] == "holiday"
+    assert names == sorted(names, reverse=True)
+    assert names[-1] == "another"
+
+
+def test_killed_at_any_call_of_a_release(tmp_path: Path) -> None:
+    outcomes = [accepted(spool, SMALL) for spool in crashes("release", tmp_path)]
+    assert outcomes[0]
+    assert not any(outcomes[1:])
+
+
+# -- power cuts ------------------------------------------------------------------------------------------------------
+
+
+class Cuts:
+    """Every state in which a power cut could leave a spool: at any time, and after the last call."""
+
+    def __init__(self, directory: Path, scenario: Callable[[Spool], None]) -> None:
+        self._directory = directory / "after"
+        disk = PowerCuts(directory / "spool")
+        with opened(directory / "spool", disk=disk) as spool:
+            scenario(spool)
+        self.at_the_end = disk.note()
+        self.any_time: set[State] = set().union(*disk.moments)
+
+    def opened(self, states: set[State]) -> Iterator[Spool]:
+        for number, state in enumerate(states):
+            root = self._directory / str(number)
+            put_on_disk(state, root)
+            with opened(root) as spool:
+                yield spool
+            for path in root.rglob("*.*"):
+                path.unlink()
+
+
+def commit_once(spool: Spool) -> None:
+    accept(spool, SMALL, job_id=JOB)
+
+
+def test_a_power_cut_leaves_a_whole_job_or_none(tmp_path: Path) -> None:
+    cuts = Cuts(tmp_path, commit_once)
+
+    outcomes = [accepted(spool, SMALL) for spool in cuts.opened(cuts.any_time)]
+
+    assert set(outcomes) == {True, False}
+    assert len(outcomes) > 20  # the model is not blind
+
+
+def test_what_was_committed_survives_every_power_cut(tmp_path: Path) -> None:
+    cuts = Cuts(tmp_path, commit_once)
+    assert all(accepted(spool, SMALL) for spool in cuts.opened(cuts.at_the_end))
+
+
+def test_what_was_taken_back_stays_away_after_a_power_cut(tmp_path: Path) -> None:
+    def take_back(spool: Spool) -> None:
+        incoming = spool.receive(JOB, len(SMALL))
+        incoming.write(SMALL)
+        commit(incoming)
+        incoming.discard()
+
+    cuts = Cuts(tmp_path, take_back)
+    assert not any(accepted(spool, SMALL) for spool in cuts.opened(cuts.at_the_end))
+
+
+def test_a_power_cut_keeps_the_old_sidecar_or_the_new(tmp_path: Path) -> None:
+    known: set[bytes | None] = set()
+
+    def rewrite(spool: Spool) -> None:
+        accept(spool, SMALL, job_id=JOB)
+        known.add(spool.read_sidecar(JOB))
+        known.add(sidecar_of(spool.source(JOB).digest).replace(b"holiday", b"another"))
+        spool.rewrite_sidecar(JOB, max(filter(None, known), key=lambda sidecar: b"another" in sidecar))
+
+    cuts = Cuts(tmp_path, rewrite)
+    for spool in cuts.opened(cuts.any_time):
+        assert not accepted(spool, SMALL) or spool.read_sidecar(JOB) in known
+    for spool in cuts.opened(cuts.at_the_end):
+        assert accepted(spool, SMALL)
+        assert b"another" in (spool.read_sidecar(JOB) or b"")
+
+
+def test_after_a_power_cut_a_released_job_is_back_whole_or_gone(tmp_path: Path) -> None:
+    def accept_and_release(spool: Spool) -> None:
+        accept(spool, SMALL, job_id=JOB)
+        spool.release(JOB)
+
+    cuts = Cuts(tmp_path, accept_and_release)
+    outcomes = {accepted(spool, SMALL) for spool in cuts.opened(cuts.at_the_end)}
+    assert outcomes == {True, False}
