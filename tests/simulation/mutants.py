@@ -1,0 +1,131 @@
+"""Planted bugs: what the simulation must catch, or it proves nothing.
+
+Each is a small change of the real engine, in the text of a script or by a swapped decision. Each needs an event that
+makes it matter (a frozen worker, a lost answer, an emptied Redis), so together they show that those events do happen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from backends.errors import BackendError
+from engine import operations
+from engine.driver import perform
+from engine.records import Lease, pack_receipt
+from engine.runtime import Errand, Runtime
+from engine.steps import Settled
+from tests.simulation.servers import Patch
+
+Swap = tuple[str, str, Any]
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One planted bug. `scripts`: script → (old text, new text); `swaps`: (module, name, what to put there)."""
+
+    name: str
+    scripts: Mapping[str, Patch] = field(default_factory=dict)
+    swaps: tuple[Swap, ...] = ()
+    sweeps: bool = True
+    since: int = 1
+    """The seed to begin with: rare events need not be waited for from the start."""
+
+    @contextlib.contextmanager
+    def planted(self) -> Iterator[None]:
+        """While this lasts, the swapped decisions are in place."""
+        import importlib
+
+        before: list[tuple[Any, str, Any]] = []
+        for module_name, attribute, value in self.swaps:
+            module = importlib.import_module(module_name)
+            before.append((module, attribute, getattr(module, attribute)))
+            setattr(module, attribute, value)
+        try:
+            yield
+        finally:
+            for module, attribute, value in before:
+                setattr(module, attribute, value)
+
+
+SOUND = Mutant("none")
+
+
+def _nobody_looks(work: Any, instead: BackendError | None = None) -> Any:
+    """`_ours` that never finds anything."""
+    yield from ()
+    return None
+
+
+def _everything_is_fine(work: Any, info: Any, *, proved: bool) -> Any:
+    """`_verified` that believes every provider."""
+    yield from ()
+    return Settled(info, "", "faith", "")
+
+
+def _record_first(runtime: Runtime, errand: Errand) -> Any:
+    """`perform` that puts a part on record before it is sent."""
+    held: Lease = errand.lease
+    if held.step != "part":
+        return perform(runtime, errand)
+    offset = (held.number - 1) * held.part_size
+    body = runtime.source(held).body(offset, min(held.part_size, held.size - offset))
+    packed = pack_receipt(f'"{body.crc32c or 0:08x}"', "", body.crc32c, held.attempt)
+    runtime.ledger.run(operations.record(held, body.size, packed, False))
+    perform(runtime, errand)
+    return None
+
+
+def _no_report(*args: Any, **kwargs: Any) -> Any:
+    from engine.reconcile import Report
+
+    return Report()
+
+
+FENCE = "if redis.call('HGET', t .. ':fences', 0) ~= fence then"
+_never: Callable[..., None] = lambda *_: None  # noqa: E731
+
+MUTANTS = [
+    Mutant("a stale fence may settle", {"settle": (FENCE, "if false then")}, since=800),
+    Mutant("a stale fence may end", {"ended": (FENCE, "if false then")}),
+    Mutant("nobody sweeps", sweeps=False),
+    Mutant("tokens are never minted again", {"sweep": ("if work > 0 and room[lane] > 0", "if false")}),
+    Mutant(
+        "a counter decides completion",
+        {
+            "record": (
+                "redis.call('HLEN', t .. ':receipts') == tonumber(v[2])",
+                "redis.call('HINCRBY', t, 'reports', 1) >= tonumber(v[2]) - 1",
+            )
+        },
+    ),
+    Mutant("nobody looks whether complete had an effect", swaps=(("engine.steps", "_ours", _nobody_looks),)),
+    Mutant("a part is recorded before it is sent", swaps=(("tests.simulation.workers", "perform", _record_first),)),
+    Mutant("what is stored is not verified", swaps=(("engine.steps", "_verified", _everything_is_fine),)),
+    Mutant("ends on disk are not looked at", swaps=(("engine.reconcile", "_ends", _never),)),
+    Mutant("nothing is reconciled", swaps=(("engine.sweeper", "reconcile", _no_report),)),
+    Mutant(
+        "cancel has one phase",
+        {"command": ("if T.state == 'pending' and num(T.intent) == 0 and T.lost_begin == '0' then", "if true then")},
+    ),
+    Mutant("leases never run out", {"prelude": ("'(' .. now, now + num(T.lease_max))", "'-inf', '+inf')")}),
+    Mutant("the window is not kept", {"prelude": ("math.min(num(T.window) - live, work)", "work")}),
+    Mutant(
+        "two jobs write one key at once",
+        {"prelude": ("redis.call('ZRANGE', claim_of(T), 0, 0)[1] ~= tid", "false")},
+    ),
+    Mutant(
+        "what was shown as sent is forgotten",
+        {"prelude": ("'floor', math.max(num(T.floor), num(T.sent)),", "'floor', 0,")},
+    ),
+]
+
+
+def named(name: str) -> Mutant:
+    """The mutant whose name begins so; LookupError when there is none."""
+    found = [one for one in MUTANTS if one.name.startswith(name)]
+    if not found:
+        raise LookupError(f"no mutant is called {name!r}; there are: {', '.join(one.name for one in MUTANTS)}")
+    return found[0]

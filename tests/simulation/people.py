@@ -1,0 +1,125 @@
+"""The API process and the people before it: submissions that may be cut, commands at any moment."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from engine import operations
+from engine.errors import EngineError, LedgerUnavailable
+from engine.models import JobSpec, Sidecar, SubmitOptions, TransferPlan, dumps
+from engine.receptions import RECEPTION_SECONDS
+from engine.records import Token
+from engine.restarts import remember_restart
+from engine.submission import Desk
+from engine.tokens import send
+from tests.simulation.kernel import Process
+from tests.simulation.servers import Broker, Door
+from tests.simulation.staging import Spool, digest_of
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+
+@dataclass
+class Case:
+    """One submitted file, and what its client was told."""
+
+    id: str
+    data: bytes
+    options: SubmitOptions
+    spec: JobSpec | None = None
+    plans: list[TransferPlan] = field(default_factory=list)
+    accepted: bool = False
+    refused: bool = False
+
+
+class Api:
+    """The API process: does in order what `engine.service` does when it receives, accepts and is commanded."""
+
+    def __init__(self, world: World, name: str) -> None:
+        self.world = world
+        self.process = Process(world.kernel, name)
+        self.door = Door(world.redises, self.process)
+        self.broker: Any = Broker(world.redises, self.process)
+        self.spool: Any = Spool(world.disk, self.process)
+        self.desk = Desk(world.configuration_for(self.process), world.settings, lambda: world.kernel.seconds)
+
+    def submit(self, case: Case) -> None:
+        """Receive a file and make it a job; the client may leave midway."""
+        kernel = self.world.kernel
+        try:
+            spec = self.desk.prepare(case.options, size=len(case.data), owner="", job=case.id)
+            self.spool.begin_reception(spec.id)
+            case.spec = spec
+            if kernel.random.random() < 0.5 and not self._receive_slowly(case, spec):
+                self._discard(spec.id)
+                return
+            self._accept(case, spec)
+        except LedgerUnavailable:
+            kernel.trace(f"submission {case.id} is answered with 503")
+        finally:
+            case.refused = not case.accepted
+
+    def _receive_slowly(self, case: Case, spec: JobSpec) -> bool:
+        """A body that takes its time shows as `receiving`; false when the client leaves, or the job is cancelled."""
+        kernel = self.world.kernel
+        kernel.sleep(kernel.random.random())
+        self.door.run(operations.receive(spec, len(case.data), RECEPTION_SECONDS))
+        kernel.sleep(kernel.random.random() * 2)
+        state = self.door.run(operations.received(spec.id, len(case.data), RECEPTION_SECONDS))
+        return state not in ("cancelling", "cancelled") and kernel.random.random() > 0.1
+
+    def _accept(self, case: Case, spec: JobSpec) -> None:
+        digest = digest_of(case.data)
+        spec, plans = self.desk.finish(spec, digest)
+        case.spec, case.plans = spec, plans
+        settings = self.world.settings
+        sidecar = Sidecar(spec=spec, digest=digest, accepted_ms=int(time.time() * 1000), transfers=plans)
+        self.spool.commit(spec.id, case.data, dumps(sidecar))
+        answer = self.door.run(
+            operations.accept(
+                spec,
+                plans,
+                size=len(case.data),
+                crc32c=digest.crc32c_base64,
+                sha256="",
+                keep_seconds=settings.keep_failed_seconds,
+                lease_seconds=settings.lease_seconds,
+            )
+        )
+        if not answer.made and answer.state in ("cancelling", "cancelled"):
+            self.spool.take_back(spec.id)
+            return
+        case.accepted = True
+        self.world.kernel.trace(f"submission {case.id} is answered with 202")
+        self._mint(answer.tokens)
+
+    def _discard(self, job: str) -> None:
+        self.spool.remove_incoming(job)
+        self.door.run(operations.discard(job))
+
+    def command(self, job: str, action: str) -> None:
+        """A user's command; what it answers is not waited for by anybody."""
+        try:
+            if action == "forget":
+                self.door.run(operations.forget(job))
+                return
+            if action == "retry":
+                record = self.door.run(operations.read_jobs([job]))[0]
+                if record is None or record.state not in ("failed", "partially_succeeded"):
+                    return
+                if record.fields.get("until", "0") != "0":
+                    remember_restart(self.spool, job, int(record.fields["run"]) + 1)
+            verdict, _, tokens = self.door.run(operations.command(job, action))
+            self.world.kernel.trace(f"{action} of {job}: {verdict}")
+            self._mint(tokens)
+        except EngineError as error:
+            self.world.kernel.trace(f"{action} of {job} is refused: {error}")
+
+    def _mint(self, tokens: list[Token]) -> None:
+        try:
+            send(self.broker, tokens, self.world.settings.node)
+        except OSError:
+            self.world.kernel.trace("tokens of an acceptance are dropped")
