@@ -1,0 +1,1 @@
+"""The HTTP surface: requests in, JSON, problems and event streams out."""

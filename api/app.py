@@ -1,0 +1,99 @@
+"""The Falcon application: routes, and one way for every error to become a problem."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, cast
+
+import falcon
+import falcon.asgi
+
+from api.destinations import Destination, Destinations
+from api.events import Feed
+from api.health import Alive, Index, ProblemPage, Ready, Stats
+from api.ingest import Intake
+from api.jobs import Command, Job, Jobs, Objects, Parts, Submission
+from api.life import Life
+from api.limits import PING_SECONDS, Pace
+from api.problems import CONTENT_TYPE, Problem, from_engine, from_framework
+from api.service import Service
+from engine.errors import EngineError
+
+log = logging.getLogger("bucketline.api")
+
+VERBS = ("cancel", "pause", "resume", "retry")
+
+
+def create_app(
+    service: Service,
+    *,
+    life: Life | None = None,
+    max_size: int | None = None,
+    pace: Pace | None = None,
+    ping_seconds: float = PING_SECONDS,
+) -> falcon.asgi.App[Any, Any]:
+    """The application over a service. It expects `api.guard.Guard` in front, which fills `scope["bucketline"]`."""
+    life = life or Life()
+    app: falcon.asgi.App[Any, Any] = falcon.asgi.App()
+    submission = Submission(service, Intake(service, life, max_size=max_size, pace=pace), life)
+    feed = Feed(service, life, ping_seconds=ping_seconds)
+    destination = Destination(service)
+    app.add_route("/", Index())
+    app.add_route("/livez", Alive())
+    app.add_route("/readyz", Ready(service, life))
+    app.add_route("/problems/{code}", ProblemPage())
+    app.add_route("/v1/stats", Stats(service))
+    app.add_route("/v1/jobs", Jobs(service, submission))
+    app.add_route("/v1/jobs/{job_id}", Job(service))
+    app.add_route("/v1/jobs/{job_id}/parts", Parts(service))
+    for verb in VERBS:
+        app.add_route(f"/v1/jobs/{{job_id}}/{verb}", Command(service, verb))
+    app.add_route("/v1/jobs/{job_id}/events", feed, suffix="one")
+    app.add_route("/v1/events", feed, suffix="all")
+    app.add_route("/v1/destinations", Destinations(service))
+    app.add_route("/v1/destinations/{name}", destination)
+    app.add_route("/v1/destinations/{name}/check", destination, suffix="check")
+    app.add_sink(cast(Any, Objects(submission).__call__), prefix="/v1/objects/")
+    _answer_errors(app)
+    return app
+
+
+def _answer_errors(app: falcon.asgi.App[Any, Any]) -> None:
+    """Replace every default error answer of Falcon."""
+
+    async def problem(req: Any, resp: Any, error: Any, params: Any) -> None:
+        write_problem(req, resp, error)
+
+    async def engine(req: Any, resp: Any, error: Any, params: Any) -> None:
+        write_problem(req, resp, from_engine(error))
+
+    async def framework(req: Any, resp: Any, error: Any, params: Any) -> None:
+        write_problem(req, resp, from_framework(error))
+
+    async def unforeseen(req: Any, resp: Any, error: Any, params: Any) -> None:
+        request_id = req.scope["bucketline"].request_id
+        log.error("request %s failed: %s %s", request_id, req.method, req.path, exc_info=error)
+        write_problem(req, resp, Problem("unexpected", "The log has more under this request_id."))
+
+    def serialize(req: Any, resp: Any, error: falcon.HTTPError) -> None:
+        write_problem(req, resp, from_framework(error))
+
+    app.set_error_serializer(serialize)
+    app.add_error_handler(Exception, unforeseen)
+    app.add_error_handler(falcon.HTTPError, framework)
+    app.add_error_handler(EngineError, engine)
+    app.add_error_handler(Problem, problem)
+
+
+def write_problem(req: falcon.asgi.Request, resp: falcon.asgi.Response, problem: Problem) -> None:
+    """Put the problem into the response, in place of whatever was there."""
+    resp.status = problem.status
+    resp.stream = None
+    resp.text = None
+    resp.content_type = CONTENT_TYPE
+    resp.data = problem.body(request_id=req.scope["bucketline"].request_id, instance=req.path[:2000])
+    for name, value in problem.all_headers().items():
+        resp.set_header(name, value)
+    resp.set_header("Cache-Control", "no-store")
+    if req.scope["bucketline"].declared != 0:
+        resp.set_header("Connection", "close")  # some of the body may be unread

@@ -1,0 +1,248 @@
+"""Files on their way in: bodies and forms become receptions, receptions become jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import falcon.asgi
+
+from api.bodies import Body, expected_digests
+from api.forms import Event, FormParser, PartEnd, PartStart, boundary_of, file_name
+from api.guard import Caller
+from api.life import Life
+from api.limits import FORM_FIELD_BYTES, FORM_OVERHEAD_BYTES, JSON_BODY_BYTES, PROGRESS_SECONDS, Pace
+from api.options import Gathered, read_json
+from api.problems import Problem, invalid
+from api.service import Json, Reception, Service
+from engine.errors import EngineError
+from engine.models import JobSpec
+
+_ONE_FILE_ONLY = ("key", "name", "checksum")
+
+
+class Intake:
+    """What the submitting routes share."""
+
+    def __init__(self, service: Service, life: Life, *, max_size: int | None = None, pace: Pace | None = None) -> None:
+        self._service = service
+        self._life = life
+        self._max_size = max_size
+        self._pace = pace or Pace()
+
+    async def raw(self, request: falcon.asgi.Request, gathered: Gathered) -> Json:
+        """The body is the file."""
+        caller: Caller = request.scope["bucketline"]
+        digests = expected_digests(request.scope["headers"])
+        if "sha256" in digests and gathered.get("checksum") is None:
+            gathered.default("checksum", f"sha256:{digests.pop('sha256').hex()}")
+        spec = self._service.prepare(gathered.options(), size=caller.declared, owner=caller.owner)
+        async with self._receiving() as batch:
+            reception = await batch.open(spec, caller.declared)
+            with self._body(request, self._max_size, digests) as body:
+                await self._pour(body, reception)
+            return (await batch.accept())[0]
+
+    async def form(self, request: falcon.asgi.Request, gathered: Gathered) -> list[Json]:
+        """Every part called `file` is a file; all become jobs, or none."""
+        caller: Caller = request.scope["bucketline"]
+        parser = FormParser(boundary_of(request.content_type or ""))
+        limit = None if self._max_size is None else self._max_size * 64 + FORM_OVERHEAD_BYTES
+        digests = expected_digests(request.scope["headers"])
+        async with self._receiving() as batch:
+            form = _Form(self._service, batch, gathered, caller.owner, self._max_size)
+            with self._body(request, limit, digests) as body:
+                while chunk := await body.next():
+                    for event in parser.feed(chunk):
+                        await form.take(event)
+                parser.finish()
+            form.revise()
+            return await batch.accept()
+
+    async def document(self, request: falcon.asgi.Request, gathered: Gathered) -> Json:
+        """A JSON body names a source."""
+        caller: Caller = request.scope["bucketline"]
+        with self._body(request, JSON_BODY_BYTES, expected_digests(request.scope["headers"])) as body:
+            gathered.json(read_json(await body.read()))
+        if gathered.get("source") is None:
+            raise invalid("/source", "A JSON body needs a source; send a file as any other content type.")
+        spec = self._service.prepare(gathered.options(), size=None, owner=caller.owner)
+        return await self._service.submit_path(spec)
+
+    @asynccontextmanager
+    async def _receiving(self) -> AsyncIterator[Batch]:
+        with self._life.receiving():
+            async with Batch(self._service, self._life) as batch:
+                yield batch
+
+    def _body(self, request: falcon.asgi.Request, limit: int | None, digests: dict[str, bytes]) -> Body:
+        caller: Caller = request.scope["bucketline"]
+        return Body(caller.receive, declared=caller.declared, limit=limit, digests=digests, pace=self._pace)
+
+    async def _pour(self, body: Body, reception: Reception) -> None:
+        clock = asyncio.get_running_loop().time
+        teller = _Teller(reception, self._life)
+        due = clock() + PROGRESS_SECONDS
+        while chunk := await body.next():
+            reception.write(chunk)
+            if clock() >= due:
+                teller.tell()
+                due = clock() + PROGRESS_SECONDS
+        await teller.silence()
+
+
+class Batch:
+    """The receptions of one request: accepted together, or discarded together when anything goes wrong before."""
+
+    def __init__(self, service: Service, life: Life) -> None:
+        self._service = service
+        self._life = life
+        self._receptions: list[Reception] = []
+        self._handed_over = False
+
+    async def __aenter__(self) -> Batch:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        if not self._handed_over:
+            await asyncio.shield(self._life.keep(self._discard()))
+
+    async def open(self, spec: JobSpec, size: int | None) -> Reception:
+        """A new reception of this request."""
+        reception = await self._service.receive(spec, size)
+        self._receptions.append(reception)
+        return reception
+
+    async def accept(self) -> list[Json]:
+        """Make them jobs. This runs to its end even when the client leaves meanwhile."""
+        self._handed_over = True
+        return await asyncio.shield(self._life.keep(self._accept()))
+
+    async def _accept(self) -> list[Json]:
+        try:
+            if len(self._receptions) == 1:
+                return [await self._receptions[0].accept()]
+            return await self._service.accept_all(self._receptions)
+        except EngineError as error:
+            # A clear refusal leaves nothing behind. After an unclear answer (the ledger is away) the job may exist: the
+            # bytes stay, and reconciliation decides.
+            if not error.retryable:
+                await self._discard()
+            raise
+
+    async def _discard(self) -> None:
+        for reception in self._receptions:
+            await reception.discard()
+
+
+class _Teller:
+    """Publishes how much has arrived, beside the reading and never more than one message at a time."""
+
+    def __init__(self, reception: Reception, life: Life) -> None:
+        self._reception = reception
+        self._life = life
+        self._telling: asyncio.Task[None] | None = None
+
+    def tell(self) -> None:
+        """Publish now, unless the last message is still on its way. A job that is gone ends the reception."""
+        if self._telling is None or self._telling.done():
+            self._check()
+            self._telling = self._life.keep(self._reception.progress())
+
+    async def silence(self) -> None:
+        """Wait for the last message."""
+        if self._telling:
+            await asyncio.wait({self._telling})
+            self._check()
+
+    def _check(self) -> None:
+        error = self._telling.exception() if self._telling else None
+        if isinstance(error, EngineError) and not error.retryable:
+            raise error
+
+
+class _Form:
+    """One form while it is read: text fields become options, files become receptions."""
+
+    def __init__(self, service: Service, batch: Batch, gathered: Gathered, owner: str, max_size: int | None) -> None:
+        self._service = service
+        self._batch = batch
+        self._gathered = gathered
+        self._owner = owner
+        self._max_size = max_size
+        self._files: list[tuple[Reception, dict[str, Any]]] = []
+        self._late_options = False
+        self._field: str | None = None
+        self._text = bytearray()
+        self._size = 0
+
+    async def take(self, event: Event) -> None:
+        """The next piece of the form."""
+        if isinstance(event, bytes):
+            self._bytes(event)
+        elif isinstance(event, PartEnd):
+            self._end()
+        elif event.name == "file":
+            await self._open_file(event)
+        elif event.filename is None:
+            self._field = event.name
+        else:
+            raise invalid(f"/{event.name[:200]}", "Files are sent in fields called file.", code="unknown_option")
+
+    def revise(self) -> None:
+        """The form is whole: options that came after a file now count for it too."""
+        if not self._files:
+            raise invalid("/file", "The form has no file: add a part called file.")
+        self._check_several()
+        if self._late_options:
+            for reception, own in self._files:
+                reception.revise(self._gathered.options(**own))
+
+    async def _open_file(self, part: PartStart) -> None:
+        own = {"name": file_name(part.filename), "content_type": part.content_type}
+        spec = self._service.prepare(self._gathered.options(**own), size=None, owner=self._owner)
+        self._files.append((await self._batch.open(spec, None), own))
+        self._check_several()
+        self._field = None
+        self._size = 0
+
+    def _bytes(self, data: bytes) -> None:
+        if self._field is None:
+            self._size += len(data)
+            if self._max_size is not None and self._size > self._max_size:
+                raise Problem("too_large", f"A file of the form passes the limit of {self._max_size} bytes.")
+            self._files[-1][0].write(data)
+        else:
+            self._text += data
+            if len(self._text) > FORM_FIELD_BYTES:
+                raise Problem("field_too_large", f"The field {self._field[:80]!r} passes {FORM_FIELD_BYTES} bytes.")
+
+    def _end(self) -> None:
+        if self._field is None:
+            return
+        try:
+            text = self._text.decode()
+        except UnicodeDecodeError:
+            raise invalid(f"/{self._field[:200]}", "Fields must be UTF-8.") from None
+        self._gathered.field(self._field, text)
+        self._late_options = self._late_options or bool(self._files)
+        self._field = None
+        self._text.clear()
+
+    def _check_several(self) -> None:
+        if len(self._files) > 1:
+            for name in _ONE_FILE_ONLY:
+                if self._gathered.get(name) is not None:
+                    raise invalid(f"/{name}", f"Several files cannot share one {name}.")
+
+
+_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?=[,;]|$)", re.IGNORECASE)
+
+
+def wait_seconds(prefer: str | None, most: int) -> int | None:
+    """The seconds of `Prefer: wait=N` (RFC 7240), capped; None when not asked for."""
+    match = _WAIT.search(prefer or "")
+    return min(int(match[1]), most) if match else None

@@ -1,0 +1,122 @@
+"""Running the API: gunicorn, started by program, with nothing read from the working directory."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
+
+from api.guard import is_loopback
+from api.limits import GRACEFUL_SECONDS, HEADER_FIELD_BYTES, WORKER_TIMEOUT_SECONDS
+from engine.config import Settings
+
+TITLE = "bucketline api"
+CONFIGURATION = 78
+"""EX_CONFIG of sysexits.h: the settings do not allow a start."""
+
+
+class Server(BaseApplication):  # type: ignore[misc]
+    """gunicorn with our settings. `factory` makes the ASGI application, in each worker after its fork."""
+
+    def __init__(self, factory: Callable[[], Any], options: dict[str, Any]) -> None:
+        self._factory = factory
+        self._options = options
+        super().__init__(prog=TITLE)
+
+    def load_config(self) -> None:
+        for name, value in self._options.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Any:
+        return self._factory()
+
+
+def run(settings: Settings, host: str = "127.0.0.1", port: int = 8000, *, workers: int = 1) -> int:
+    """Serve until SIGTERM or SIGINT; the exit code. Without an API key only loopback addresses are bound (else 78)."""
+    if not settings.api_key and not _binds_loopback(host):
+        print(
+            f"bucketline api: {host} can be reached from other machines, and no API key is set.\n"
+            "Set BUCKETLINE_API_KEY, or bind 127.0.0.1.",
+            file=sys.stderr,
+        )
+        return CONFIGURATION
+
+    def factory() -> Any:
+        from api.asgi import compose
+
+        return compose(settings)
+
+    return serve(factory, host, port, workers=workers)
+
+
+def serve(factory: Callable[[], Any], host: str, port: int, *, workers: int = 1) -> int:
+    """Serve the application that `factory` makes; the exit code."""
+    master = os.getpid()
+    try:
+        Arbiter(Server(factory, _options(host, port, workers))).run()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
+        if os.getpid() != master:
+            # A worker ends here too, being a fork: nothing of its parent's caller must run in it.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+        return CONFIGURATION if code == Arbiter.WORKER_BOOT_ERROR else code
+    except RuntimeError as error:
+        print(f"bucketline api: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _options(host: str, port: int, workers: int) -> dict[str, Any]:
+    return {
+        "bind": f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+        "workers": workers,
+        "worker_class": _worker_class,
+        "asgi_loop": "uvloop",
+        "asgi_lifespan": "on",
+        "timeout": WORKER_TIMEOUT_SECONDS,
+        "graceful_timeout": GRACEFUL_SECONDS,
+        "keepalive": 15,
+        "limit_request_field_size": HEADER_FIELD_BYTES,
+        "control_socket_disable": True,
+        "worker_tmp_dir": "/dev/shm" if os.access("/dev/shm", os.W_OK) else None,
+        "loglevel": "warning",
+        "default_proc_name": TITLE,
+        "when_ready": _announce,
+        "pre_fork": _entitle_master,
+        "post_worker_init": _entitle,
+    }
+
+
+def _worker_class() -> Any:
+    from api.wire import Worker
+
+    return Worker
+
+
+def _announce(arbiter: Any) -> None:
+    for listener in arbiter.LISTENERS:
+        print(f"bucketline api listens at {listener}", file=sys.stderr, flush=True)
+
+
+def _entitle_master(arbiter: Any, worker: Any) -> None:
+    _entitle(arbiter)  # here, because gunicorn sets its own title after everything else that it lets us hook
+
+
+def _entitle(_: Any) -> None:
+    from setproctitle import setproctitle
+
+    setproctitle(TITLE)
+
+
+def _binds_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return is_loopback(host)

@@ -1,0 +1,296 @@
+"""A small engine in memory with the manners of the real one: it keeps bytes, states, revisions and events."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+
+from engine.errors import ChecksumMismatch, Conflict, Invalid, LedgerUnavailable, NotFound, SpoolFull
+from engine.models import JOB_OVER, JobSpec, Source, SubmitOptions
+
+Json = dict[str, Any]
+COMMANDS = {
+    "cancel": ({"receiving", "queued", "running", "paused"}, "cancelling"),
+    "pause": ({"queued", "running"}, "paused"),
+    "resume": ({"paused"}, "queued"),
+    "retry": ({"failed", "partially_succeeded"}, "queued"),
+}
+
+
+@dataclass(frozen=True)
+class FakeEvent:
+    id: str
+    event: str
+    data: Any
+
+
+@dataclass
+class FakeJob:
+    spec: JobSpec
+    state: str = "receiving"
+    content: bytes = b""
+    revision: int = 1
+    events: list[FakeEvent] = field(default_factory=list)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def document(self) -> Json:
+        return {
+            "id": self.spec.id,
+            "state": self.state,
+            "run": 1,
+            "name": self.spec.name,
+            "key": self.spec.key,
+            "content_type": self.spec.content_type,
+            "metadata": self.spec.metadata,
+            "labels": self.spec.labels,
+            "size": len(self.content),
+            "received": len(self.content),
+            "satisfied_at": "2026-11-23T00:00:00Z" if self.state == "succeeded" else None,
+            "transfers": [{"destination": name, "state": "pending"} for name in self.spec.destinations],
+            "links": {"self": f"/v1/jobs/{self.spec.id}"},
+        }
+
+
+class FakeReception:
+    def __init__(self, service: FakeService, job: FakeJob) -> None:
+        self._service = service
+        self.job = job
+        self._data = bytearray()
+        self.ended = ""
+
+    def write(self, chunk: bytes | memoryview) -> None:
+        assert not self.ended, "written after its end"
+        if self._service.full_after is not None and len(self._data) + len(chunk) > self._service.full_after:
+            raise SpoolFull("The spool disk is full.")
+        self._data += chunk
+
+    async def progress(self) -> None:
+        self._service.told.append(len(self._data))
+
+    def revise(self, options: SubmitOptions) -> None:
+        fresh = self._service.prepare(options, size=len(self._data), owner=self.job.spec.owner)
+        self.job.spec = msgspec.structs.replace(fresh, id=self.job.spec.id)
+
+    def check(self) -> None:
+        algorithm, _, value = (self.job.spec.checksum or "").partition(":")
+        if algorithm == "sha256" and hashlib.sha256(self._data).hexdigest() != value:
+            raise ChecksumMismatch("The bytes have another sha256.")
+
+    async def accept(self, expected: Mapping[str, str] = {}) -> Json:
+        return (await self._service.accept_all([self]))[0]
+
+    async def discard(self) -> None:
+        self.ended = self.ended or "discarded"
+        self._service.jobs_by_id.pop(self.job.spec.id, None)
+
+
+class FakeService:
+    """`full_after` limits each reception, `room_left` the spool; `away` makes the ledger unreachable, `lost_at_accept`
+    loses its answer there, which waits while `go_on` is not set."""
+
+    def __init__(self, destinations: Sequence[str] = ("media", "archive")) -> None:
+        self.names = list(destinations)
+        self.jobs_by_id: dict[str, FakeJob] = {}
+        self.receptions: list[FakeReception] = []
+        self.full_after: int | None = None
+        self.room_left: int | None = None
+        self.away = self.lost_at_accept = False
+        self.events_fail = False
+        self.accepting, self.accepted, self.go_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self.go_on.set()
+        self.finish_at_once = False
+        self.crash: Callable[[], None] = lambda: None
+        self.told: list[int] = []
+        self.feed: asyncio.Queue[FakeEvent] = asyncio.Queue()
+        self.hold_receive = False
+        self.started = self.stopped = False
+        self.is_ready = True
+
+    # -- the test's side
+    def content(self, job_id: str) -> bytes:
+        return self.jobs_by_id[job_id].content
+
+    def move(self, job_id: str, state: str) -> None:
+        job = self.jobs_by_id[job_id]
+        job.state = state
+        job.revision += 1
+        kind = "end" if state in JOB_OVER else "state"
+        job.events.append(FakeEvent(f"{job.revision}-0", kind, job.document()))
+        self.feed.put_nowait(job.events[-1])
+        job.changed.set()
+        job.changed = asyncio.Event()
+
+    def add(self, **options: Any) -> str:
+        """A job that is queued."""
+        options.setdefault("key", "k")
+        spec = self.prepare(SubmitOptions(**options), size=0, owner="test")
+        self.jobs_by_id[spec.id] = FakeJob(spec)
+        self.move(spec.id, "queued")
+        return spec.id
+
+    # -- the API's side
+    async def start(self) -> None:
+        self.crash()
+        self.started = True
+
+    async def stop(self) -> None:
+        self.stopped = True
+
+    def prepare(self, options: SubmitOptions, *, size: int | None, owner: str) -> JobSpec:
+        names = options.destinations or self.names[:1]
+        for index, name in enumerate(names):
+            if name not in self.names:
+                where = [{"pointer": f"/destinations/{index}", "detail": "No such destination."}]
+                raise Invalid(f"There is no destination {name!r}.", code="unknown_destination", errors=where)
+        if options.key is not None and ".." in options.key.split("/"):
+            raise Invalid("The key climbs.", errors=[{"pointer": "/key", "detail": "`..` is not allowed."}])
+        name = options.name or "upload"
+        return JobSpec(
+            id=str(uuid4()),
+            created_ms=0,
+            name=name,
+            key=options.key or f"x/{name}",
+            key_template="",
+            destinations=list(names),
+            content_type=options.content_type,
+            metadata=options.metadata,
+            labels=options.labels,
+            on_conflict=options.on_conflict,
+            checksum=options.checksum,
+            priority=options.priority,
+            owner=owner,
+            source=Source("path", (options.source or {}).get("path")) if options.source else Source(),
+        )
+
+    def room(self, size: int | None) -> None:
+        if self.room_left is not None and (size or 1) > self.room_left:
+            raise SpoolFull("The spool has no room.", retry_after=30)
+
+    async def receive(self, spec: JobSpec, size: int | None) -> FakeReception:
+        self._reach()
+        while self.hold_receive:  # noqa: ASYNC110 - a flag that other processes set
+            await asyncio.sleep(0.01)
+        job = self.jobs_by_id[spec.id] = FakeJob(spec)
+        self.receptions.append(FakeReception(self, job))
+        return self.receptions[-1]
+
+    async def accept_all(self, receptions: Sequence[FakeReception]) -> list[Json]:
+        for reception in receptions:
+            reception.check()
+        self.accepting.set()
+        await self.go_on.wait()
+        if self.lost_at_accept:
+            raise LedgerUnavailable("Redis did not answer.", retry_after=2)
+        for reception in receptions:
+            reception.ended = "accepted"
+            reception.job.content = bytes(reception._data)
+            self.move(reception.job.spec.id, "queued")
+            if self.finish_at_once:
+                self.move(reception.job.spec.id, "succeeded")
+        self.accepted.set()
+        return [reception.job.document() for reception in receptions]
+
+    async def submit_path(self, spec: JobSpec) -> Json:
+        job = self.jobs_by_id[spec.id] = FakeJob(spec)
+        self.move(spec.id, "queued")
+        return job.document()
+
+    async def job(self, job_id: str) -> tuple[Json, int]:
+        job = self._find(job_id)
+        return job.document(), job.revision
+
+    async def parts(self, job_id: str, destination: str | None) -> Json:
+        self._find(job_id)
+        return {"items": [{"number": 1, "offset": 0, "state": "pending", "destination": destination}]}
+
+    async def jobs(self, *, state: str | None, destination: str | None, labels: Mapping[str, str], q: str | None,
+                   limit: int, cursor: str | None, owner: str | None) -> Json:  # fmt: skip
+        self._reach()
+        found = [
+            job for job in reversed(self.jobs_by_id.values())
+            if state in (None, job.state)
+            and (destination is None or destination in job.spec.destinations)
+            and labels.items() <= job.spec.labels.items()
+            and (q is None or job.spec.id == q or job.spec.name.startswith(q))
+        ]  # fmt: skip
+        begin = int(cursor or 0)
+        more = str(begin + limit) if len(found) > begin + limit else None
+        return {"items": [job.document() for job in found[begin : begin + limit]], "next_cursor": more}
+
+    async def command(self, job_id: str, verb: str) -> tuple[Json, bool]:
+        job = self._find(job_id)
+        allowed, target = COMMANDS[verb]
+        if job.state == target:
+            return job.document(), False
+        if job.state not in allowed:
+            raise Conflict(f"A job that is {job.state} cannot {verb}.")
+        self.move(job_id, target)
+        return job.document(), True
+
+    async def forget(self, job_id: str) -> None:
+        if self._find(job_id).state not in JOB_OVER:
+            raise Conflict("The job is not over.")
+        del self.jobs_by_id[job_id]
+
+    async def wait(self, job_id: str, seconds: float) -> Json:
+        job = self._find(job_id)
+        try:
+            async with asyncio.timeout(seconds):
+                while job.state not in JOB_OVER:
+                    await job.changed.wait()
+        except TimeoutError:
+            pass
+        return job.document()
+
+    async def events(self, job_id: str | None, last_event_id: str | None) -> AsyncIterator[FakeEvent]:
+        if job_id is None:
+            while True:
+                yield await self.feed.get()
+        job = self._find(job_id)
+        ids = [event.id for event in job.events]
+        at = ids.index(last_event_id) + 1 if last_event_id in ids else len(ids)
+        if last_event_id not in ids:
+            last = ids[-1]
+            yield FakeEvent(last, "end" if job.state in JOB_OVER else "snapshot", job.document())
+        if self.events_fail:
+            raise LedgerUnavailable("Redis does not answer.")
+        while True:
+            while at < len(job.events):
+                yield job.events[at]
+                at += 1
+            if job.state in JOB_OVER:
+                return
+            await job.changed.wait()
+
+    def destinations(self) -> list[Json]:
+        return [{"name": name, "kind": "destination", "backend": "memory"} for name in self.names]
+
+    async def destination(self, name: str) -> Json:
+        if name not in self.names:
+            raise Invalid(f"There is no destination {name!r}.", code="unknown_destination")
+        return {"name": name, "kind": "destination", "backend": "memory", "health": None}
+
+    async def check(self, name: str) -> Json:
+        return {**await self.destination(name), "ok": True}
+
+    async def stats(self) -> Json:
+        return {"jobs": {"queued": len(self.jobs_by_id)}}
+
+    async def ready(self) -> Json:
+        return {"ready": self.is_ready, "checks": {"redis": {"ok": self.is_ready, "detail": ""}}}
+
+    def _find(self, job_id: str) -> FakeJob:
+        self._reach()
+        if job_id not in self.jobs_by_id:
+            raise NotFound("There is no job with this id.")
+        return self.jobs_by_id[job_id]
+
+    def _reach(self) -> None:
+        if self.away:
+            raise LedgerUnavailable("Redis does not answer.", retry_after=2)
