@@ -1,0 +1,44 @@
+"""The first thing a child of `bucketline up` runs: ties its life to its parent's, then becomes what it is to be.
+
+`python -P -m bucketline.child PARENT COMMAND…`, where COMMAND is a command of ours, or `exec PROGRAM…`.
+"""
+
+import os
+import signal
+import sys
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+NICE = {"worker": 10}
+"""Beside each other on a small machine, answering clients comes before carrying parts."""
+
+
+def die_with(parent: int) -> None:
+    """Ask the kernel for a SIGTERM when the parent is gone, however it went (Linux).
+
+    The kernel means the parent's *thread* that made us: `up` makes its children on its main thread. The setting
+    survives exec.
+    """
+    if sys.platform == "linux":
+        import ctypes
+
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+    if os.getppid() != parent:
+        # It died before we asked: nobody will send that signal any more.
+        sys.exit(0)
+
+
+def main(words: list[str]) -> int:
+    parent, command, *rest = words
+    die_with(int(parent))
+    os.nice(NICE.get(command, 0))
+    if command == "exec":
+        os.execv(rest[0], rest)
+    from bucketline.cli import main as run
+
+    return run([command, *rest])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

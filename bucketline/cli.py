@@ -1,0 +1,222 @@
+"""The command line: which words and options there are, and which module does each command's work.
+
+Only argparse and the settings are imported here: `bucketline up` stays in memory as long as the stack runs.
+"""
+
+import argparse
+import difflib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any, NoReturn
+
+from bucketline import __version__
+from bucketline.exits import CONFIGURATION, INTERRUPTED, USAGE, Failure
+
+# command -> (module, one line of help); each module has `run(arguments) -> exit code`.
+COMMANDS = {
+    "up": ("bucketline.up", "run everything on this machine: Valkey, API and workers"),
+    "api": ("bucketline.serve", "run the API alone"),
+    "worker": ("bucketline.serve", "run one worker process alone, or several"),
+    "put": ("bucketline.put", "send files, and watch them arrive at their destinations"),
+    "jobs": ("bucketline.jobs", "list jobs, look at one, cancel, pause, resume or retry it"),
+    "check": ("bucketline.check", "prove every destination by a real write, read and delete"),
+    "recover": ("bucketline.recover", "make jobs again from the spool that Redis has lost"),
+}
+
+EPILOG = """\
+Exit codes: 0 fine, 1 a job or check failed, 2 usage, 69 server unreachable, 78 configuration.
+The environment (BUCKETLINE_REDIS_URL, BUCKETLINE_URL, …) is described in the README."""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with one-line errors."""
+
+    def error(self, message: str) -> NoReturn:
+        raise Failure(USAGE, message, f"`{self.prog} --help` shows what there is")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code. A user's mistake is one or two lines on stderr, never a traceback."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        arguments = parse(words)
+        module = import_module(COMMANDS[arguments.command][0])
+        return int(module.run(arguments))
+    except Failure as failure:
+        say(*failure.lines)
+        return failure.code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # `bucketline jobs | head`: the reader has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def say(*lines: str) -> None:
+    """Tell the user, on stderr: the first line with our name, the others below it."""
+    for number, line in enumerate(lines):
+        print(f"bucketline: {line}" if number == 0 else f"  {line}", file=sys.stderr, flush=True)
+
+
+def settings_for(arguments: argparse.Namespace, **overrides: Any) -> Any:
+    """Settings from the environment and the options given; their faults end the command with 78."""
+    from engine.config import Settings, SettingsError
+
+    given = {"config_path": getattr(arguments, "config", None), "data": getattr(arguments, "data", None), **overrides}
+    try:
+        settings = Settings.from_env(**given)
+    except SettingsError as error:
+        raise Failure(CONFIGURATION, *error.faults) from None
+    for warning in settings.warnings:
+        say(f"warning: {warning}")
+    return settings
+
+
+def parse(words: list[str]) -> argparse.Namespace:
+    """The arguments of one command; Failure(2) with the nearest word for what does not exist."""
+    parser, commands = build()
+    command = next((word for word in words if not word.startswith("-")), None)
+    if command is not None and command not in COMMANDS:
+        raise Failure(
+            USAGE, f"there is no command {command!r}{nearest(command, COMMANDS)}", "`bucketline --help` lists them"
+        )
+    arguments, unknown = parser.parse_known_args(words)
+    if unknown:
+        options = commands[arguments.command]._option_string_actions
+        what = "option" if unknown[0].startswith("-") else "argument"
+        hint = nearest(unknown[0].partition("=")[0], options) if what == "option" else ""
+        raise Failure(
+            USAGE,
+            f"`bucketline {arguments.command}` takes no {what} {unknown[0]!r}{hint}",
+            f"`bucketline {arguments.command} --help` shows what it takes",
+        )
+    return arguments
+
+
+def nearest(word: str, words: Any) -> str:
+    """`; did you mean …?`, or nothing when no word is near."""
+    near = difflib.get_close_matches(word, list(words), 1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def build() -> tuple[Parser, dict[str, Parser]]:
+    """The parser with all commands."""
+    parser = Parser(
+        prog="bucketline",
+        description="Takes files off a web application's hands and carries them to buckets, part by part.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"bucketline {__version__}")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
+    commands: dict[str, Parser] = {}
+    for name, (_, line) in COMMANDS.items():
+        commands[name] = subparsers.add_parser(name, help=line, description=line.capitalize() + ".", allow_abbrev=False)
+        _OPTIONS[name](commands[name])
+    return parser, commands
+
+
+# -- the options of each command ------------------------------------------------------------------------------------
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port; it takes a number up to 65535, or 0 for a free one")
+    return int(text)
+
+
+def _config(parser: Parser) -> None:
+    parser.add_argument(
+        "--config", metavar="FILE", help="where things go (default: BUCKETLINE_CONFIG, or ./plugins.toml)"
+    )
+
+
+def _data(parser: Parser) -> None:
+    parser.add_argument("--data", metavar="DIR", help="directory for spool/, valkey/ and log/ (default: var)")
+
+
+def _binding(parser: Parser) -> None:
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=_port, default=8000, help="port, or 0 for a free one (default: %(default)s)")
+
+
+def _workers(parser: Parser) -> None:
+    parser.add_argument("--processes", metavar="N", help="worker processes (default: BUCKETLINE_PROCESSES, or 1)")
+    parser.add_argument("--threads", metavar="N", help="parts at once in each (default: BUCKETLINE_THREADS, or 8)")
+
+
+def _client(parser: Parser) -> None:
+    parser.add_argument("--url", help="the server (default: BUCKETLINE_URL, or http://127.0.0.1:8000)")
+    parser.add_argument("--json", action="store_true", help="JSON on stdout, nothing else")
+
+
+def _up_options(parser: Parser) -> None:
+    for add in (_binding, _data, _config, _workers):
+        add(parser)
+
+
+def _api_options(parser: Parser) -> None:
+    for add in (_binding, _data, _config):
+        add(parser)
+
+
+def _worker_options(parser: Parser) -> None:
+    for add in (_data, _config, _workers):
+        add(parser)
+
+
+def _put_options(parser: Parser) -> None:
+    parser.add_argument("files", nargs="+", metavar="FILE", help="a file, or - for standard input")
+    parser.add_argument(
+        "--to", action="append", metavar="NAME", help="destination or route; may be given several times"
+    )
+    parser.add_argument("--key", help="the object's key (one file only)")
+    parser.add_argument("--name", help="the file's name, where it differs (one file only)")
+    parser.add_argument("--content-type", metavar="TYPE", help="media type (default: guessed from the name)")
+    parser.add_argument(
+        "--metadata", action="append", metavar="K=V", default=[], help="metadata of the object; repeatable"
+    )
+    parser.add_argument("--label", action="append", metavar="K=V", default=[], help="label of the job; repeatable")
+    parser.add_argument("--on-conflict", metavar="HOW", help="replace, fail, rename or skip_same, when the key exists")
+    parser.add_argument("--detach", action="store_true", help="do not wait until the file has arrived")
+    _client(parser)
+
+
+def _jobs_options(parser: Parser) -> None:
+    parser.usage = "bucketline jobs [ID] [--watch] [--json]\n       bucketline jobs cancel|pause|resume|retry ID…"
+    parser.add_argument("words", nargs="*", metavar="ID", help="a job; or cancel, pause, resume or retry, with jobs")
+    parser.add_argument("--watch", action="store_true", help="follow live until the job ends, or until Ctrl-C")
+    parser.add_argument("--state", help="only jobs in this state")
+    parser.add_argument("--to", metavar="NAME", help="only jobs for this destination")
+    parser.add_argument(
+        "--limit", type=int, default=20, metavar="N", help="how many, newest first (default: %(default)s)"
+    )
+    _client(parser)
+
+
+def _check_options(parser: Parser) -> None:
+    parser.add_argument("names", nargs="*", metavar="NAME", help="destinations or routes (default: all)")
+    parser.add_argument("--json", action="store_true", help="JSON on stdout, nothing else")
+    for add in (_data, _config):
+        add(parser)
+
+
+def _recover_options(parser: Parser) -> None:
+    parser.add_argument("--json", action="store_true", help="JSON on stdout, nothing else")
+    for add in (_data, _config):
+        add(parser)
+
+
+_OPTIONS: dict[str, Callable[[Parser], None]] = {
+    "up": _up_options,
+    "api": _api_options,
+    "worker": _worker_options,
+    "put": _put_options,
+    "jobs": _jobs_options,
+    "check": _check_options,
+    "recover": _recover_options,
+}

@@ -1,0 +1,116 @@
+"""What the client gets back: jobs, transfers, parts and events, as the API's JSON has them, with types."""
+
+from typing import Any
+
+import msgspec
+
+TERMINAL = frozenset({"succeeded", "partially_succeeded", "failed", "cancelled", "expired"})
+
+
+class Problem(msgspec.Struct, kw_only=True):
+    """Why something was refused or failed: the members of RFC 9457 and ours. The same object is a job's `error`."""
+
+    code: str = "unknown"
+    title: str = "The server gave no reason"
+    detail: str | None = None
+    status: int | None = None
+    retryable: bool = False
+    request_id: str | None = None
+    errors: list[dict[str, Any]] = []
+
+    def lines(self) -> list[str]:
+        """For a terminal: what is wrong in one line, and one line per option at fault."""
+        first = f"{self.title}: {self.detail}" if self.detail else self.title
+        if self.request_id and (self.status or 0) >= 500:
+            first += f" (request {self.request_id})"
+        pointed = [
+            f"{error.get('pointer', '').strip('/').replace('/', '.') or 'request'}: {error.get('detail', '')}"
+            for error in self.errors
+        ]
+        return [first, *(line for line in pointed if line.partition(": ")[2] != self.detail)]
+
+
+class PartCounts(msgspec.Struct, kw_only=True):
+    total: int | None = None
+    sent: int = 0
+    in_flight: int = 0
+    failing: int = 0
+
+
+class Transfer(msgspec.Struct, kw_only=True):
+    """A job's way to one destination."""
+
+    destination: str
+    state: str
+    backend: str | None = None
+    url: str | None = None
+    parts: PartCounts = msgspec.field(default_factory=PartCounts)
+    sent: int = 0
+    attempts: int = 0
+    next_attempt_at: str | None = None
+    etag: str | None = None
+    checksum: str | None = None
+    verified_by: str | None = None
+    error: Problem | None = None
+
+
+class Job(msgspec.Struct, kw_only=True):
+    """One submitted file. `raw` is the server's whole answer, also what this version of the client does not know."""
+
+    id: str
+    state: str
+    run: int = 1
+    name: str = ""
+    key: str | None = None
+    created_at: str | None = None
+    updated_at: str | None = None
+    size: int | None = None
+    received: int = 0
+    sent: int = 0
+    rate: float | None = None
+    eta_seconds: float | None = None
+    checksums: dict[str, str | None] = {}
+    transfers: list[Transfer] = []
+    error: Problem | None = None
+    raw: dict[str, Any] = {}
+
+    @classmethod
+    def read(cls, data: dict[str, Any]) -> "Job":
+        job = msgspec.convert(data, cls, strict=False)
+        job.raw = data
+        return job
+
+    @property
+    def ended(self) -> bool:
+        return self.state in TERMINAL
+
+    @property
+    def succeeded(self) -> bool:
+        return self.state == "succeeded"
+
+
+class Part(msgspec.Struct, kw_only=True):
+    number: int
+    offset: int
+    size: int
+    state: str
+    attempts: int = 0
+    etag: str | None = None
+    checksum: str | None = None
+    error: Problem | None = None
+    next_attempt_at: str | None = None
+
+
+class Page(msgspec.Struct):
+    """Jobs, newest first. `next_cursor` gets the next page, or is None at the end."""
+
+    items: list[Job]
+    next_cursor: str | None = None
+
+
+class Event(msgspec.Struct):
+    """One event of a job: `snapshot` and `end` carry the whole job, `progress`, `transfer` and `state` what changed."""
+
+    id: str
+    type: str
+    data: dict[str, Any]

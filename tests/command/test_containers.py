@@ -1,0 +1,212 @@
+"""The containers, without an engine for them: the Compose file checked as data, its services run natively."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import pytest
+import yaml
+
+from bucketline import valkey
+from bucketline.client import Client
+from tests.servers import eventually, free_port, program, serving
+
+ROOT = Path(__file__).parents[2]
+PASSWORD, KEY = "compose-password", "compose-key"
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a user has after `cp .env.example .env` and filling in the two secrets."""
+    directory = tmp_path_factory.mktemp("checkout")
+    shutil.copy(ROOT / "docker-compose.yml", directory)
+    shutil.copytree(ROOT / "deploy", directory / "deploy")
+    text = (ROOT / ".env.example").read_text()
+    text = text.replace("REDIS_PASSWORD=\n", f"REDIS_PASSWORD={PASSWORD}\n")
+    (directory / ".env").write_text(text.replace("BUCKETLINE_API_KEY=\n", f"BUCKETLINE_API_KEY={KEY}\n"))
+    return directory
+
+
+@pytest.fixture(scope="module")
+def services(checkout: Path) -> dict[str, Any]:
+    """The services as docker-compose itself understands them, with every ${VARIABLE} filled in."""
+    command = [program("docker-compose"), "--profile", "proxy", "config"]
+    done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = yaml.safe_load(done.stdout)["services"]
+    return found
+
+
+def test_it_is_a_compose_file() -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "check_jsonschema",
+        "--builtin-schema",
+        "vendor.compose-spec",
+        "docker-compose.yml",
+    ]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("secret", ["REDIS_PASSWORD", "BUCKETLINE_API_KEY"])
+def test_without_a_secret_nothing_starts(checkout: Path, tmp_path: Path, secret: str) -> None:
+    shutil.copytree(checkout, tmp_path / "copy")
+    env = tmp_path / "copy" / ".env"
+    env.write_text(re.sub(rf"^{secret}=.*$", f"{secret}=", env.read_text(), flags=re.MULTILINE))
+    command = [program("docker-compose"), "config"]
+    done = subprocess.run(command, cwd=env.parent, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode != 0
+    assert "set it in .env" in done.stderr
+
+
+def test_redis_keeps_what_it_is_told_behind_a_password(services: dict[str, Any]) -> None:
+    words = services["redis"]["command"]
+    settings = dict(zip(words[1::2], words[2::2], strict=True))
+    assert settings == {
+        "--requirepass": PASSWORD,
+        "--appendonly": "yes",
+        "--appendfsync": "everysec",
+        "--maxmemory-policy": "noeviction",
+    }
+    assert "healthcheck" in services["redis"]
+    assert "ports" not in services["redis"]
+
+
+def test_api_and_workers_share_one_spool_and_nothing_else_is_writable(services: dict[str, Any]) -> None:
+    for name in ("api", "worker"):
+        service = services[name]
+        assert "spool:/var/lib/bucketline:rw" in service["volumes"]
+        assert service["read_only"] is True
+        assert service["cap_drop"] == ["ALL"]
+        assert service["environment"]["BUCKETLINE_NODE"] == "shared"
+        assert service["depends_on"] == {"redis": {"condition": "service_healthy"}}
+    # A fixed name or a published port would be in the way of `--scale worker=4`.
+    assert not {"container_name", "ports"} & set(services["worker"])
+
+
+def test_the_api_is_published_on_this_machine_only(services: dict[str, Any]) -> None:
+    assert services["api"]["ports"] == ["127.0.0.1:8000:8000/tcp"]
+
+
+def test_the_image_runs_without_root_and_with_the_tested_versions() -> None:
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    final = lines[max(number for number, line in enumerate(lines) if line.startswith("FROM")) :]
+    assert "USER 10001:10001" in final
+    assert any("--require-hashes" in line for line in lines)
+    for copied in re.findall(r"^COPY (?!--from)(.+) \S+$", "\n".join(lines), flags=re.MULTILINE):
+        assert all((ROOT / source).exists() for source in copied.split())
+
+
+def test_the_image_gets_a_part_of_what_was_tested() -> None:
+    def pins(file: str) -> set[str]:
+        return set(re.findall(r"^(\S+==\S+)", (ROOT / file).read_text(), flags=re.MULTILINE))
+
+    image = pins("deploy/requirements.txt")
+    assert image < pins("constraints.txt")
+    assert {"falcon", "dramatiq", "s3fs"} <= {pin.partition("==")[0] for pin in image}
+    assert not {"pytest", "moto", "django", "mypy"} & {pin.partition("==")[0] for pin in image}
+
+
+# -- run, natively --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def proxy_url(services: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Every service's own command with its own environment; only addresses and paths are this machine's."""
+    here = tmp_path_factory.mktemp("containers")
+    redis_port, api_port, proxy_port = free_port(), free_port(), free_port()
+    (here / "data").mkdir()
+    config = here / "plugins.toml"
+    config.write_text((ROOT / "deploy/plugins.toml").read_text().replace("/var/lib/bucketline", str(here / "data")))
+
+    def native(text: str) -> str:
+        places = {
+            "@redis:6379": f"@127.0.0.1:{redis_port}",
+            "/var/lib/bucketline": str(here / "data"),
+            "/etc/bucketline/plugins.toml": str(config),
+            "0.0.0.0": "127.0.0.1",
+        }
+        for there, mine in places.items():
+            text = text.replace(there, mine)
+        return text
+
+    def ours(name: str, port: int) -> tuple[list[str], dict[str, str]]:
+        command = [native(str(word)) for word in services[name]["command"]]
+        command = [str(port) if word == "8000" else word for word in command]
+        environ = {key: native(str(value)) for key, value in services[name]["environment"].items()}
+        return [sys.executable, "-m", "bucketline", *command], environ
+
+    with ExitStack() as stack:
+        redis = [str(valkey.program()), *services["redis"]["command"][1:]]
+        redis += ["--port", str(redis_port), "--bind", "127.0.0.1", "--dir", str(here)]
+        stack.enter_context(serving(redis, redis_port, here / "redis.log"))
+        command, environ = ours("worker", 0)
+        stack.enter_context(serving(command, redis_port, here / "worker-1.log", environ))
+        stack.enter_context(serving(command, redis_port, here / "worker-2.log", environ))
+        command, environ = ours("api", api_port)
+        stack.enter_context(serving(command, api_port, here / "api.log", environ))
+        text = (ROOT / "deploy/nginx.conf").read_text().replace("api:8000", f"127.0.0.1:{api_port}")
+        text = text.replace("listen 8080", f"listen 127.0.0.1:{proxy_port}").replace("/dev/std", f"{here}/nginx-std")
+        (here / "nginx.conf").write_text(text)
+        nginx = [program("nginx"), "-p", str(here), "-e", str(here / "nginx-stderr"), "-c", str(here / "nginx.conf")]
+        nginx += ["-g", f"daemon off; pid {here}/nginx.pid;"]
+        stack.enter_context(serving(nginx, proxy_port, here / "nginx.log"))
+        url = f"http://127.0.0.1:{proxy_port}"
+        eventually(lambda: _status(url + "/readyz") == 200, "the stack is ready", 60)
+        yield url
+
+
+def _status(url: str, **headers: str) -> int:
+    try:
+        with urlopen(Request(url, headers=headers), timeout=10) as answer:
+            return int(answer.status)
+    except HTTPError as refused:
+        refused.close()
+        return refused.code
+
+
+def test_a_file_goes_through_the_proxy_to_a_worker(proxy_url: str, tmp_path: Path) -> None:
+    (tmp_path / "big.bin").write_bytes(os.urandom(40 << 20))
+    with Client(proxy_url, KEY) as client:
+        # Larger than nginx's own default of 1 MB, and the events come while it works.
+        job = client.submit(tmp_path / "big.bin", key="through/big.bin")
+        kinds: list[str] = []
+        job = client.wait(job.id, timeout=60, on_event=lambda event: kinds.append(event.type))
+    assert job.succeeded
+    assert kinds[0] == "snapshot"
+    assert kinds[-1] == "end"
+
+
+def test_the_proxy_asks_for_the_key_as_the_api_does(proxy_url: str) -> None:
+    assert _status(f"{proxy_url}/v1/jobs") == 401
+    assert _status(f"{proxy_url}/v1/jobs", Authorization=f"Bearer {KEY}") == 200
+
+
+def test_a_refusal_through_the_proxy_comes_before_the_body(proxy_url: str) -> None:
+    """100 GB are announced and none is sent: an answer means that neither nginx nor the API waits for them."""
+    import socket
+
+    host, _, port = proxy_url.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000000\r\n\r\n")
+        assert connection.recv(12) == b"HTTP/1.1 401"
+
+
+def test_problems_come_through_as_they_are(proxy_url: str) -> None:
+    request = Request(f"{proxy_url}/v1/jobs/nothing", headers={"Authorization": f"Bearer {KEY}"})
+    with pytest.raises(HTTPError) as refused:
+        urlopen(request, timeout=10)
+    with refused.value as answer:
+        assert answer.headers["Content-Type"].startswith("application/problem+json")
+        assert json.load(answer)["code"] == "not_found"
