@@ -1,0 +1,111 @@
+"""The arithmetic and the tables of the benchmark; what it measures is not tested here."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from benchmarks import report
+from benchmarks.figures import Results, Sample, median, percentile, ratio, readable, table
+from benchmarks.targets import Target
+
+
+@pytest.mark.parametrize(
+    ("values", "middle"),
+    [([3.0], 3.0), ([5.0, 1.0, 3.0], 3.0), ([4.0, 1.0, 3.0, 2.0], 2.5), ([1.0, 1.0, 100.0], 1.0)],
+)
+def test_the_median_is_the_middle_of_the_sorted_values(values: list[float], middle: float) -> None:
+    assert median(values) == middle
+
+
+def test_nothing_has_neither_a_median_nor_a_percentile() -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        median([])
+    with pytest.raises(ValueError, match="at least one"):
+        percentile([], 50)
+
+
+def test_a_percentile_is_a_value_that_was_seen() -> None:
+    values = [float(number) for number in range(200, 0, -1)]
+
+    assert percentile(values, 50) == 100
+    assert percentile(values, 99) == 198
+    assert percentile(values, 100) == 200
+    assert percentile(values, 0) == 1
+    assert percentile([7.0], 99) == 7
+
+
+def test_a_ratio_needs_both_sides() -> None:
+    assert ratio(6, 3) == 2
+    assert ratio(None, 3) is None
+    assert ratio(6, None) is None
+    assert ratio(6, 0) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "–"),
+        (0, "0"),
+        (0.0421, "0.042"),
+        (1.234, "1.23"),
+        (12.34, "12.3"),
+        (999.6, "1,000"),
+        (1234567, "1,234,567"),
+    ],
+)
+def test_numbers_are_shown_with_the_digits_that_matter(value: float | None, text: str) -> None:
+    assert readable(value) == text
+
+
+def test_a_table_is_markdown_that_also_reads_as_text() -> None:
+    text = table(["peer", "MB/s"], [["s3fs", "400"], ["Bucketline", "1,900"]])
+
+    assert text.splitlines() == [
+        "| peer       |  MB/s |",
+        "| ---------- | ----: |",
+        "| s3fs       |   400 |",
+        "| Bucketline | 1,900 |",
+    ]
+
+
+def _results() -> Results:
+    results = Results()
+    for ours, theirs in ((900.0, 400.0), (1000.0, 500.0), (950.0, 450.0)):
+        results.add(Sample("carry", "Bucketline", {"mb_per_s": ours}))
+        results.add(Sample("carry", "s3fs", {"mb_per_s": theirs}))
+    return results
+
+
+def _times_s3fs(bound: float, *, least: bool = True) -> Target:
+    def measure(results: Results) -> float | None:
+        return ratio(results.median("carry", "Bucketline", "mb_per_s"), results.median("carry", "s3fs", "mb_per_s"))
+
+    return Target("throughput, × s3fs", measure, bound, least, "×")
+
+
+def test_a_target_compares_the_medians_of_all_rounds() -> None:
+    results = _results()
+
+    assert _times_s3fs(2).row(results) == ["throughput, × s3fs", "2.11 ×", "≥ 2 ×", "pass"]
+    assert _times_s3fs(3).row(results) == ["throughput, × s3fs", "2.11 ×", "≥ 3 ×", "**FAIL**"]
+    assert _times_s3fs(2, least=False).holds(results) is False
+
+
+def test_a_target_that_was_not_measured_neither_passes_nor_fails() -> None:
+    assert _times_s3fs(2).holds(Results()) is None
+    assert _times_s3fs(2).row(Results())[-1] == "not measured"
+
+
+def test_the_report_shows_targets_and_every_scenario_with_its_spread() -> None:
+    conditions = report.Conditions("2026-11-23", 1024, 3, "2 cores", {"boto3": "1.43"}, 600.0)
+
+    text = report.markdown(_results(), conditions, [_times_s3fs(2)])
+    data = json.loads(report.as_json(_results(), conditions, [_times_s3fs(2)]))
+
+    assert "| throughput, × s3fs |   2.11 × | ≥ 2 × |    pass |" in text
+    assert "## carry" in text
+    assert "| Bucketline | 950 (900–1,000) |" in text
+    assert data["targets"][0]["holds"] is True
+    assert len(data["samples"]) == 6

@@ -1,0 +1,128 @@
+"""The pure pieces of the s3 backend: options, keys and metadata, and the meaning of codes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backends import errors
+from backends.base import GIB, MIB
+from backends.errors import InvalidRequest
+from backends.s3 import S3Options, S3Plugin
+from backends.s3_errors import TABLE, from_answer
+from backends.s3_metadata import check_key, content_type, decode, encode
+from backends.transport import Answer
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"bucket": ""},
+        {"bucket": "no spaces"},
+        {"endpoint_url": "minio:9000"},
+        {"endpoint_url": "ftp://minio"},
+        {"endpoint_url": "https://me:secret@minio"},
+        {"key": "only"},
+        {"secret": "only"},
+        {"read_timeout_seconds": 0},
+        {"addressing_style": "dns"},
+        {"checksum": "md5"},
+        {"colour": "blue"},
+    ],
+)
+def test_options_that_cannot_work_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({"bucket": "acme", **wrong}, S3Options)
+
+
+def test_what_the_plugin_says_needs_no_sdk() -> None:
+    options = msgspec.convert({"bucket": "acme", "key": "k", "secret": "s"}, S3Options)
+    claims = S3Plugin().capabilities(options)
+    assert (claims.min_part, claims.max_part, claims.max_parts) == (5 * MIB, 5 * GIB, 10_000)
+    assert S3Plugin().url(options, "up/a b") == "s3://acme/up/a b"
+    assert S3Plugin.secrets == {"key", "secret", "token"}
+    assert S3Plugin().capabilities(msgspec.structs.replace(options, checksum="none")).checksums == ()
+
+
+@given(st.dictionaries(st.from_regex(r"[a-z0-9][a-z0-9._-]{0,20}", fullmatch=True), st.text(max_size=60), max_size=5))
+def test_metadata_in_any_script_survives_the_way_there_and_back(metadata: dict[str, str]) -> None:
+    try:
+        kept = encode(metadata)
+    except InvalidRequest:
+        return
+    assert all(value.isascii() and value.isprintable() and value == value.strip() for value in kept.values())
+    assert decode(kept) == metadata
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [{"a b": "x"}, {"": "x"}, {"ü": "x"}, {"a:b": "x"}, {"A": "1", "a": "2"}, {"a": "x" * 2048}, {"a": "\ud800"}],
+)
+def test_metadata_that_cannot_be_kept_is_refused(metadata: dict[str, str]) -> None:
+    with pytest.raises(InvalidRequest):
+        encode(metadata)
+
+
+def test_metadata_that_others_wrote_is_shown_as_it_is() -> None:
+    assert decode({"A": "=?broken?=", "b": "=?no-such?b?eA==?=", "c": "a=?b"}) == {
+        "a": "=?broken?=",
+        "b": "=?no-such?b?eA==?=",
+        "c": "a=?b",
+    }
+
+
+@pytest.mark.parametrize("value", ["text/plain\r\nX-Evil: 1", "text/plän", "a\0"])
+def test_a_content_type_that_is_no_header_is_refused(value: str) -> None:
+    with pytest.raises(InvalidRequest):
+        content_type(value)
+    assert content_type(None) == {}
+
+
+@pytest.mark.parametrize("key", ["", "a\0b", "a\nb", "..", "a/../b", "./a", "a/.", "x" * 1025, "ü" * 513, "\ud800"])
+def test_keys_that_would_not_arrive_as_they_are_are_refused(key: str) -> None:
+    with pytest.raises(InvalidRequest):
+        check_key(key)
+
+
+@pytest.mark.parametrize("key", ["a", "a/b", "..a", "a..", "ü", "x" * 1024, "a b?#%2e*", "\u202eevil", "/a//b/"])
+def test_other_keys_are_not_touched(key: str) -> None:
+    check_key(key)
+
+
+def test_an_error_text_is_for_people_and_holds_no_signature() -> None:
+    document = (
+        "<Error><Code>SignatureDoesNotMatch</Code><Message>We &amp; you differ: X-Amz-Signature=abc&#10;</Message>"
+        "<StringToSign>secret</StringToSign></Error>"
+    )
+    error = from_answer(Answer(403, {}, document.encode()), "send part 3")
+    assert isinstance(error, errors.AccessDenied)
+    assert str(error).startswith("Cannot send part 3: SignatureDoesNotMatch (HTTP 403). We & you differ:")
+    assert "abc" not in str(error)
+    assert "secret," in str(error)  # the hint's word, not the document's
+    assert "StringToSign" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        (503, b"", errors.Throttled),
+        (500, b"<html>gateway</html>", errors.Unavailable),
+        (599, b"", errors.Unavailable),
+        (404, b"", InvalidRequest),
+        (418, b"\xff\xfe", InvalidRequest),
+        (301, b"", InvalidRequest),
+    ],
+)
+def test_without_a_code_the_status_decides(status: int, body: bytes, expected: type[errors.BackendError]) -> None:
+    assert isinstance(from_answer(Answer(status, {}, body), "try"), expected)
+
+
+def test_every_code_is_in_the_table_once() -> None:
+    from backends import s3_errors
+
+    words = [code for codes in s3_errors._CODES.values() for code in codes.split()]
+    assert len(words) == len(set(words)) == len(TABLE)
