@@ -1,0 +1,1 @@
+"""Bucketline side by side with what its users would pick instead: `python -m benchmarks`, or `make bench`."""

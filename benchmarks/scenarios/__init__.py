@@ -1,0 +1,1 @@
+"""What is measured, one module per question; each function runs one round of one subject and returns its sample."""
