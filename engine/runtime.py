@@ -75,7 +75,8 @@ class Runtime:
     fence: Callable[[], str] = field(default=lambda: secrets.token_hex(8))
     stopping: threading.Event = field(default_factory=threading.Event)
     interrupted: threading.Event = field(default_factory=threading.Event)
-    errands: dict[int, Errand] = field(default_factory=dict)
+    errands: dict[str, Errand] = field(default_factory=dict)
+    """What this process has in hand, by fence."""
     owed: set[str] = field(default_factory=set)
     _stores: dict[str, Store] = field(default_factory=dict)
     _sources: OrderedDict[str, Source] = field(default_factory=OrderedDict)

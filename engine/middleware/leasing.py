@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 import structlog
@@ -48,13 +47,15 @@ class Leasing(Middleware):
         if isinstance(found, str):
             raise SkipMessage(found)
         errand = Errand(found, asked_at)
-        self.runtime.errands[threading.get_ident()] = errand
+        self.runtime.errands[errand.lease.fence] = errand
         current.set(errand)
 
     def after_process_message(
         self, broker: Broker, message: MessageProxy, *, result: Any = None, exception: BaseException | None = None
     ) -> None:
-        self.runtime.errands.pop(threading.get_ident(), None)
+        errand = current.get()
+        if errand is not None:
+            self.runtime.errands.pop(errand.lease.fence, None)
         current.set(None)
 
     def _lease(self, transfer: str, mint: int) -> Lease | str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 import msgspec
@@ -44,7 +43,7 @@ def test_a_token_gets_a_lease_before_its_actor_runs(rig: Rig) -> None:
     errand = current.get()
     assert errand is not None
     assert (errand.lease.step, errand.lease.job) == ("whole", job)
-    assert rig.runtime.errands == {threading.get_ident(): errand}
+    assert rig.runtime.errands == {errand.lease.fence: errand}
 
 
 @pytest.mark.parametrize(("action", "reason"), [("pause", "idle"), ("cancel", "over")])

@@ -1,19 +1,18 @@
 """Virtual time: many processes of blocking code, one running at any moment, switched only where the seed says.
 
-The engine's code is ordinary blocking code, so each of its threads is a real thread here, but only the one that holds
-the baton runs. Whatever waits (an effect's latency, a sleep, an empty queue) gives the baton to whoever is next in
-virtual time. Two runs of one seed therefore do exactly the same.
+The engine's code is ordinary blocking code, so each of its threads is a greenlet here. Whatever waits (an effect's
+latency, a sleep, an empty queue) gives way to whoever is next in virtual time; nothing else does, and the operating
+system has no say in it. Two runs of one seed therefore do exactly the same, however busy the machine is.
 """
 
 from __future__ import annotations
 
-import _thread
-import contextvars
 import heapq
 import random
-import threading
 import traceback
 from collections.abc import Callable
+
+from greenlet import getcurrent, greenlet
 
 SECOND = 1_000_000
 
@@ -71,13 +70,11 @@ class Fiber:
     def __init__(self, number: int, process: Process, body: Callable[[], None], name: str) -> None:
         self.number = number
         self.process = process
-        self.body = body
         self.name = name
         self.parked = False
         self.turn = 0
         """Grows with every scheduling, so that an older entry of the agenda counts no more."""
-        self.baton = _thread.allocate_lock()
-        self.baton.acquire()
+        self.stack = greenlet(body)
 
 
 class Kernel:
@@ -92,9 +89,8 @@ class Kernel:
         self._agenda: list[tuple[int, int, Fiber | Callable[[], None], int]] = []
         self._count = 0
         self._over = False
-        outside = Process(self, "outside")
-        self._main = Fiber(0, outside, lambda: None, "main")
-        self.current = self._main
+        self._hub = getcurrent()
+        self._outside = self.current = Fiber(0, Process(self, "outside"), lambda: None, "outside")
         self._fibers: set[Fiber] = set()
 
     # -- time
@@ -114,7 +110,7 @@ class Kernel:
             raise Crashed
         fiber.turn += 1
         self._push(self.now_us + int(seconds * SECOND), fiber, fiber.turn)
-        self._give_way(fiber)
+        self._hub.switch()
         if not fiber.process.alive:
             raise Crashed
 
@@ -125,7 +121,7 @@ class Kernel:
             raise Crashed
         fiber.parked = True
         fiber.turn += 1
-        self._give_way(fiber)
+        self._hub.switch()
         if not fiber.process.alive:
             raise Crashed
 
@@ -139,47 +135,36 @@ class Kernel:
     def spawn(self, process: Process, body: Callable[[], None], name: str) -> Fiber:
         """A new thread of `process`; an exception that leaves `body` fails the whole run."""
         self._count += 1
-        fiber = Fiber(self._count, process, body, f"{process.name}/{name}")
+        fiber = Fiber(self._count, process, lambda: self._live(fiber, body), f"{process.name}/{name}")
         process.fibers.add(fiber)
         self._fibers.add(fiber)
-        _carry(lambda: self._live(fiber))
         self.wake(fiber)
         return fiber
 
     def run(self, seconds: float) -> None:
         """Let virtual time pass; raises what failed."""
-        self._main.turn += 1
-        self._push(self.now_us + int(seconds * SECOND), self._main, self._main.turn)
-        self._give_way(self._main)
-        self.current = self._main
+        end = self.now_us + int(seconds * SECOND)
+        while self.failure is None and self._agenda and self._agenda[0][0] <= end:
+            self._step()
+        self.now_us = max(self.now_us, end)
         if self.failure is not None:
             raise self.failure
 
     def close(self) -> None:
         """Unwind every thread that is left."""
         self._over = True
-        self.failure = self.failure or Crashed()
         for fiber in sorted(self._fibers, key=lambda fiber: fiber.number):
             fiber.process.alive = False
-            fiber.process.frozen_until = 0
-        while self._fibers:
-            self._agenda.clear()
-            self._main.turn += 1
-            self._push(self.now_us + 1, self._main, self._main.turn)
-            self.wake(min(self._fibers, key=lambda fiber: fiber.number))
-            self._give_way(self._main)
-            self.current = self._main
+            self._resume(fiber)
 
     def fail(self, error: BaseException) -> None:
         """End the run here; the first failure counts."""
         if self.failure is None and not self._over:
             self.failure = error
-            self._main.turn += 1
-            self._push(0, self._main, self._main.turn)
 
     def trace(self, line: str) -> None:
         if self.log is not None:
-            where = self.current.name if self.current is not self._main else "world"
+            where = self.current.name if self.current is not self._outside else "world"
             self.log.append(f"{(self.now_us - self.started_us) / SECOND:10.3f}  {where:<22} {line}")
 
     # -- behind the curtain
@@ -188,11 +173,10 @@ class Kernel:
         self._count += 1
         heapq.heappush(self._agenda, (when_us, self._count, event, turn))
 
-    def _live(self, fiber: Fiber) -> None:
-        fiber.baton.acquire()
+    def _live(self, fiber: Fiber, body: Callable[[], None]) -> None:
         try:
             if fiber.process.alive:
-                fiber.body()
+                body()
         except Crashed:
             pass
         except BaseException as error:
@@ -202,56 +186,25 @@ class Kernel:
         fiber.turn += 1
         fiber.process.fibers.discard(fiber)
         self._fibers.discard(fiber)
-        self._give_way(None)
 
-    def _give_way(self, fiber: Fiber | None) -> None:
-        """Run what is next; come back when it is `fiber`'s turn (never, for None: its thread is free then)."""
-        while True:
-            when, _, event, turn = heapq.heappop(self._agenda)
-            if when > self.now_us:
-                self.now_us = when
-            if not isinstance(event, Fiber):
-                self.current = self._main
-                try:
-                    event()
-                except BaseException as error:
-                    self.fail(error)
-                continue
-            if turn != event.turn:
-                continue
-            if event.process.frozen_until > self.now_us:
-                self._push(event.process.frozen_until, event, turn)
-                continue
-            self.current = event
-            if event is fiber:
-                return
-            event.baton.release()
-            if fiber is not None:
-                fiber.baton.acquire()
-            return
+    def _resume(self, fiber: Fiber) -> None:
+        """Let this thread run until it waits again, or ends."""
+        self.current = fiber
+        fiber.stack.switch()
+        self.current = self._outside
 
-
-# -- threads are kept for the next run: starting one costs more than a whole step of the simulation
-
-_idle: list[_Carrier] = []
-
-
-class _Carrier:
-    def __init__(self) -> None:
-        self.job: Callable[[], None] = lambda: None
-        self.ready = _thread.allocate_lock()
-        self.ready.acquire()
-        threading.Thread(target=self._serve, name="simulated", daemon=True).start()
-
-    def _serve(self) -> None:
-        while True:
-            self.ready.acquire()
-            contextvars.Context().run(self.job)
-            _idle.append(self)
-
-
-def _carry(body: Callable[[], None]) -> None:
-    """Run `body` on a thread that has nothing else to do."""
-    carrier = _idle.pop() if _idle else _Carrier()
-    carrier.job = body
-    carrier.ready.release()
+    def _step(self) -> None:
+        """What is next."""
+        when, _, event, turn = heapq.heappop(self._agenda)
+        self.now_us = max(self.now_us, when)
+        if not isinstance(event, Fiber):
+            try:
+                event()
+            except BaseException as error:
+                self.fail(error)
+        elif turn != event.turn:
+            pass  # scheduled anew since
+        elif event.process.frozen_until > self.now_us:
+            self._push(event.process.frozen_until, event, turn)
+        else:
+            self._resume(event)

@@ -5,7 +5,6 @@ Only Dramatiq's consumer loop is written again, and events and clocks are replac
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -138,7 +137,7 @@ class Worker:
     # -- Dramatiq's part
 
     def _consume(self) -> None:
-        me = threading.get_ident()
+        me = self.world.kernel.current.number
         while not self.runtime.stopping.is_set():
             message = self.world.redises.take()
             self.in_hand[me] = message
