@@ -257,7 +257,8 @@ class Door(Ledger):
             violation = Violation(f"script {operation.script} failed: {error}")
             self.redises.kernel.fail(violation)
             raise violation from error
-        self.redises.kernel.trace(f"{operation.script} {_brief(operation.args)} -> {_brief(reply)}")
+        if self.redises.kernel.log is not None:  # spelling it out costs as much as running a small script
+            self.redises.kernel.trace(f"{operation.script} {_brief(operation.args)} -> {_brief(reply)}")
         self.redises.after(operation)
         return reply
 
