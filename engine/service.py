@@ -22,13 +22,13 @@ from engine.ledger import AsyncLedger
 from engine.listing import Query, list_jobs
 from engine.minter import Minter
 from engine.models import JOB_OVER, JobSpec, Sidecar, SubmitOptions, dumps
+from engine.plugins_file import configuration_of
 from engine.receptions import Reception, accept_all, operation_of
 from engine.records import JobRecord
 from engine.restarts import remember_restart
 from engine.spool import Spool
 from engine.submission import Desk, wanted_digests
 from engine.views import job_view, parts_view
-from engine.worker import configuration_of
 
 Json = dict[str, Any]
 

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from backends.config import Configuration, load
+from backends.config import Configuration
 from engine import operations
 from engine.config import Settings
 from engine.disk import Disk
 from engine.endings import Undertaker
 from engine.errors import LedgerUnavailable, problem_of
 from engine.ledger import Ledger
+from engine.plugins_file import configuration_of
 from engine.retry import GivenBack, Policy
 from engine.runtime import Runtime
 from engine.spool import Spool
@@ -34,13 +35,6 @@ log = structlog.get_logger("bucketline.worker")
 LAST_SECONDS = 0.7  # for what was interrupted
 GRACE_SECONDS = 8.0  # below the ten seconds after which container runtimes kill
 IDLE_POLL_MS = 1000
-
-
-def configuration_of(settings: Settings) -> Configuration:
-    """plugins.toml as the settings name it, or a local directory below the data directory when there is none."""
-    if settings.config_path is None:
-        return Configuration.local(settings.data / "objects")
-    return load(settings.config_path, reserved={"the spool": settings.spool})
 
 
 def runtime_of(settings: Settings, configuration: Configuration) -> Runtime:
