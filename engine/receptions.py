@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from engine import operations, records
-from engine.errors import ChecksumMismatch, Conflict, EngineError, LedgerUnavailable
+from engine.errors import ChecksumMismatch, Conflict, EngineError, Invalid, LedgerUnavailable
 from engine.incoming import Incoming
 from engine.models import JobSpec, Sidecar, SubmitOptions, TransferPlan, dumps
 from engine.submission import wanted_digests
@@ -173,6 +173,7 @@ def operation_of(service: AsyncService, sidecar: Sidecar) -> operations.Operatio
 
 def _commit_all(receptions: Sequence[Reception], expected: Mapping[str, str]) -> list[Sidecar]:
     sidecars = [one.finish(expected) for one in receptions]
+    _refuse_overwriting(sidecars)
     committed: list[Reception] = []
     try:
         for one, sidecar in zip(receptions, sidecars, strict=True):
@@ -183,3 +184,20 @@ def _commit_all(receptions: Sequence[Reception], expected: Mapping[str, str]) ->
             one.take_back()
         raise
     return sidecars
+
+
+def _refuse_overwriting(sidecars: Sequence[Sidecar]) -> None:
+    """Files that are sent together never replace each other: a template that gives two of them one key is a mistake."""
+    taken: dict[str, Sidecar] = {}
+    for sidecar in sidecars:
+        key, digest = sidecar.spec.key or "", sidecar.digest
+        other = taken.setdefault(key, sidecar)
+        if sidecar.spec.on_conflict == "replace" and (other.digest.size, other.digest.checksum) != (
+            digest.size,
+            digest.checksum,
+        ):
+            detail = (
+                f"{other.spec.name!r} and {sidecar.spec.name!r} would both be stored as {key!r}, "
+                "one in place of the other. Use a key_template with {name} or {id}, or on_conflict=rename."
+            )
+            raise Invalid(detail, errors=[{"pointer": "/key_template", "detail": detail}])

@@ -293,6 +293,30 @@ async def test_one_wrong_file_refuses_all(service: AsyncService, drawer: Drawer,
     assert drawer.sent == []
 
 
+async def test_files_of_one_form_never_replace_each_other(service: AsyncService, rig: Rig) -> None:
+    receptions = [await received(service, data, key_template="{yyyy}/photo") for data in (b"one", b"two")]
+
+    with pytest.raises(Invalid, match="one in place of the other"):
+        await service.accept_all(receptions)
+
+    assert rig.files() == []
+    assert states(rig, *(one.spec.id for one in receptions)) == ["", ""]
+
+
+@pytest.mark.parametrize(
+    ("second", "wish"), [(b"one", "replace"), (b"two", "rename")], ids=["equal files", "one is renamed"]
+)
+async def test_a_shared_key_does_no_harm(service: AsyncService, rig: Rig, second: bytes, wish: Any) -> None:
+    receptions = [
+        await received(service, data, key_template="{yyyy}/photo", on_conflict=wish) for data in (b"one", second)
+    ]
+
+    views = await service.accept_all(receptions)
+
+    assert len({view["key"] for view in views}) == 1
+    assert len(rig.files()) == 4
+
+
 async def test_a_disk_that_fills_up_midway_refuses_all(service: AsyncService, rig: Rig) -> None:
     receptions = await three(service)
 
