@@ -6,8 +6,9 @@ import os
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,12 @@ class Peer:
         self.connections = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
-        threading.Thread(target=self._serve, daemon=True).start()
+        self._threads: list[threading.Thread] = []
+        self._run(self._serve)
+
+    def _run(self, target: Callable[..., None], *arguments: object) -> None:
+        self._threads.append(threading.Thread(target=target, args=arguments, daemon=True))
+        self._threads[-1].start()
 
     def _serve(self) -> None:
         while True:
@@ -40,11 +46,11 @@ class Peer:
             except OSError:
                 return
             self.connections += 1
-            threading.Thread(target=self._converse, args=(connection,), daemon=True).start()
+            self._run(self._converse, connection)
 
     def _converse(self, connection: socket.socket) -> None:
         with suppress(OSError), connection, connection.makefile("rb") as reader:
-            while head := b"".join(iter(reader.readline, b"\r\n")):
+            while head := b"".join(takewhile(bool, iter(reader.readline, b"\r\n"))):  # at the end, lines are empty
                 lines = dict(line.lower().split(b": ", 1) for line in head.splitlines()[1:] if b": " in line)
                 self.requests.append((head, reader.read(int(lines.get(b"content-length", b"0")))))
                 connection.sendall(self.answer)
@@ -52,7 +58,13 @@ class Peer:
                     return
 
     def close(self) -> None:
+        """May be called twice."""
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # closing alone leaves the thread waiting
         self._listener.close()
+        for thread in self._threads:
+            thread.join(10)
+            assert not thread.is_alive(), "a thread of the test's server runs on"
 
 
 @pytest.fixture
