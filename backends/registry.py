@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from backends.base import Backend, Capabilities, Plugin
+from backends.structs import prepare_structs
 
 GROUP = "bucketline.backends"
 BUILT_IN = {
@@ -71,7 +72,9 @@ class Destination:
 
     def build(self) -> Backend:
         """A new backend, to be made in the process that uses it, after any fork, and closed there."""
-        return self.plugin.build(self.options)
+        made = self.plugin.build(self.options)
+        prepare_structs()  # its sessions are decoded by many threads
+        return made
 
 
 def names() -> list[str]:

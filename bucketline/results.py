@@ -4,6 +4,8 @@ from typing import Any
 
 import msgspec
 
+from backends.structs import prepare_structs
+
 TERMINAL = frozenset({"succeeded", "partially_succeeded", "failed", "cancelled", "expired"})
 
 
@@ -114,3 +116,6 @@ class Event(msgspec.Struct):
     id: str
     type: str
     data: dict[str, Any]
+
+
+prepare_structs()  # clients are used by threads

@@ -13,6 +13,7 @@ from typing import Any
 import uuid_utils
 
 from backends.registry import Destination
+from backends.structs import prepare_structs
 from engine import operations
 from engine.config import Settings
 from engine.digests import Digester
@@ -40,6 +41,7 @@ class AsyncService:
     """One per API process, made in the process that serves."""
 
     def __init__(self, settings: Settings) -> None:
+        prepare_structs()
         self.settings = settings
         self.configuration = configuration_of(settings)
         self.desk = Desk(self.configuration, settings)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from backends.config import Configuration
+from backends.structs import prepare_structs
 from engine import operations
 from engine.config import Settings
 from engine.disk import Disk
@@ -80,6 +81,7 @@ def run(settings: Settings, *, name: str | None = None) -> int:
     logging.getLogger("dramatiq.worker.WorkerThread").setLevel(
         logging.ERROR
     )  # it warns of every token that finds nothing to do
+    prepare_structs()
     runtime = runtime_of(settings, configuration_of(settings))
     broker = WakingBroker(settings.broker_url, [Leasing(runtime), Retries(runtime), Progress(runtime)])
     declare(broker, runtime)
