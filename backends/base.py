@@ -67,10 +67,45 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """`create_only=True` is honoured, and of two racing creators exactly one wins."""
     metadata: bool = False
     """The content type and the user metadata are kept, and `stat` tells them."""
+    properties: tuple[str, ...] = ()
+    """Names of the further fields of `Properties` that are acted on; the rest cannot be asked for."""
     invisible: bool = True
     """Nothing can be seen at the key before `complete` or `put_whole` succeeds."""
     any_process: bool = True
     """Sessions, receipts and objects of one process are known in every other."""
+
+
+class Properties(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What an object is stored with beside its bytes. A field that is unset is None or empty."""
+
+    content_type: str | None = None
+    metadata: dict[str, str] = {}
+    """The user's own names and values. Names are lower case, and of letters, digits, `-`, `_` and `.`."""
+    content_disposition: str | None = None
+    cache_control: str | None = None
+    storage_class: str | None = None
+    """The provider's own word, such as `STANDARD_IA`, `NEARLINE` or `Cool`."""
+    acl: str | None = None
+    """The provider's own word for a canned access list, such as `public-read`."""
+    encryption: str | None = None
+    """The provider's own word for encryption at rest, such as `AES256`, `aws:kms` or `aws:kms:KEY`."""
+    tags: dict[str, str] = {}
+
+    def over(self, defaults: Properties) -> Properties:
+        """These properties, and those of `defaults` where these are unset; metadata and tags of both."""
+        own = {name: value for name, value in msgspec.structs.asdict(self).items() if value}
+        joined = {name: {**getattr(defaults, name), **own.get(name, {})} for name in ("metadata", "tags")}
+        return msgspec.structs.replace(defaults, **{**own, **joined})
+
+
+#: The fields of `Properties` that a backend has to name in its capabilities, when it keeps them.
+FURTHER_PROPERTIES = ("content_disposition", "cache_control", "storage_class", "acl", "encryption", "tags")
+
+
+def further(properties: Properties) -> dict[str, JSON]:
+    """Those of the further properties that are set, by name: what `ObjectInfo.properties` tells of them."""
+    found = {name: getattr(properties, name) for name in FURTHER_PROPERTIES}
+    return {name: value for name, value in found.items() if value}
 
 
 class Receipt(msgspec.Struct, frozen=True):
@@ -94,6 +129,8 @@ class ObjectInfo(msgspec.Struct, frozen=True, kw_only=True):
     """The checksum of the whole object (`crc32c:…` or `sha256:…`), when the provider tells one."""
     content_type: str | None = None
     metadata: dict[str, str] = msgspec.field(default_factory=dict)
+    properties: dict[str, JSON] = msgspec.field(default_factory=dict)
+    """Further properties by name, as far as the provider tells them; what is not told may be set all the same."""
 
 
 class SessionInfo(msgspec.Struct, frozen=True):
@@ -120,8 +157,7 @@ class Backend(Protocol):
         *,
         size: int,
         part_size: int,
-        content_type: str | None,
-        metadata: dict[str, str],
+        properties: Properties,
         create_only: bool = False,
     ) -> Session:
         """Open a multipart upload of `size` bytes, of which part n starts at `(n - 1) * part_size`.
@@ -165,8 +201,7 @@ class PutsWhole(Protocol):
         key: str,
         body: Body,
         *,
-        content_type: str | None,
-        metadata: dict[str, str],
+        properties: Properties,
         create_only: bool = False,
     ) -> ObjectInfo:
         """Store `body` at `key`, visible all at once or not at all. Repeating it is harmless, but for `create_only`."""
@@ -200,6 +235,14 @@ class ReadsRanges(Protocol):
 class DeletesObjects(Protocol):
     def delete(self, key: str) -> None:
         """Remove the object at `key`. An object that is not there is no error."""
+
+
+@runtime_checkable
+class ChecksObjects(Protocol):
+    """A plug-in that knows what its provider would refuse, so that a submission is refused instead of a transfer."""
+
+    def object_faults(self, options: Any, key: str, properties: Properties) -> Iterator[tuple[str, str]]:
+        """(name of the option, what is wrong with it) for the key and each property. No I/O and no SDK."""
 
 
 class Plugin(Protocol):

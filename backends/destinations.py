@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from backends import registry
-from backends.base import KIB, TIB, Capabilities, Plugin
+from backends.base import KIB, TIB, Capabilities, Plugin, Properties
 from backends.expansion import expand, has_reference
 from backends.faults import FaultList, suggestion
 from backends.narrowing import narrow
@@ -25,7 +25,7 @@ PART_STEP = 64 * KIB
 CONCURRENCY = range(1, 65)
 _UNKNOWN = Capabilities(max_part=5 * TIB)
 """Stands in for capabilities that cannot be asked for, because the options are wrong; it finds no fault of its own."""
-_COMMON = ("backend", "prefix", "key_template", "limits", "capabilities")
+_COMMON = ("backend", "prefix", "key_template", "limits", "capabilities", "properties")
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,23 @@ def read_destination(name: str, table: dict[str, Any], around: Surroundings) -> 
     limits = _limits(_table(expanded, "limits", place, faults), capabilities, f"{place} limits", faults)
     prefix = _prefix(expanded.get("prefix", ""), place, faults)
     key_template = _text(expanded.get("key_template"), f"{place} key_template", faults)
+    properties = _properties(_table(expanded, "properties", place, faults), f"{place} properties", faults)
     if options is None or len(faults.found) > before:
         return None
-    return Destination(name, plugin, options, capabilities, prefix, key_template, limits.part_size, limits.concurrency)
+    made = Destination(
+        name,
+        plugin,
+        options,
+        capabilities,
+        prefix=prefix,
+        key_template=key_template,
+        part_size=limits.part_size,
+        properties=properties,
+        concurrency=limits.concurrency,
+    )
+    for option, text in made.object_faults("x", properties):
+        faults.add(f"{place} {option if option == 'key' else f'properties.{option}'}", text)
+    return None if len(faults.found) > before else made
 
 
 def _plugin(name: Any, place: str, faults: FaultList) -> Plugin | None:
@@ -131,6 +145,20 @@ def _limits(table: dict[str, Any], capabilities: Capabilities, place: str, fault
         except ValueError as error:
             faults.add(f"{place}.{key}", str(error))
     return Limits(part_size, concurrency)
+
+
+def _properties(table: dict[str, Any], place: str, faults: FaultList) -> Properties:
+    fields = {one.name: one for one in msgspec.structs.fields(Properties)}
+    found = {}
+    for key, value in table.items():
+        if key not in fields:
+            faults.add_unknown(f"{place}.{key}", "property", key, fields)
+            continue
+        try:
+            found[key] = convert(value, fields[key].type, Path())
+        except ValueError as error:
+            faults.add(f"{place}.{key}", str(error))
+    return Properties(**found)
 
 
 def _part_size(value: Any, capabilities: Capabilities) -> int:

@@ -27,7 +27,18 @@ from urllib.parse import quote
 import msgspec
 
 from backends import checksums, errors, local_attributes, local_paths, parts
-from backends.base import MIB, TIB, Body, Capabilities, ObjectInfo, Receipt, Session, SessionInfo
+from backends.base import (
+    MIB,
+    TIB,
+    Body,
+    Capabilities,
+    ObjectInfo,
+    Properties,
+    Receipt,
+    Session,
+    SessionInfo,
+    further,
+)
 from backends.body import copy
 from backends.local_attributes import Attributes
 from backends.local_uploads import LocalUpload, found_upload, new_id
@@ -52,13 +63,12 @@ class LocalBackend:
         *,
         size: int,
         part_size: int,
-        content_type: str | None,
-        metadata: dict[str, str],
+        properties: Properties,
         create_only: bool = False,
     ) -> Session:
         if create_only and self.stat(key) is not None:
             raise errors.ObjectExists(f"There is an object at {key!r} already.")
-        upload = LocalUpload(new_id(), key, size, part_size, content_type, metadata, create_only)
+        upload = LocalUpload(new_id(), key, size, part_size, properties, create_only)
         try:
             self._create(upload)
         except BaseException:
@@ -107,16 +117,14 @@ class LocalBackend:
         key: str,
         body: Body,
         *,
-        content_type: str | None,
-        metadata: dict[str, str],
+        properties: Properties,
         create_only: bool = False,
     ) -> ObjectInfo:
         session = self.begin(
             key,
             size=body.size,
             part_size=max(body.size, 1),
-            content_type=content_type,
-            metadata=metadata,
+            properties=properties,
             create_only=create_only,
         )
         try:
@@ -183,7 +191,7 @@ class LocalBackend:
 
     def _describe(self, file: BinaryIO, upload: LocalUpload, checksum: str | None = None) -> None:
         if self.capabilities.metadata:
-            attributes = Attributes(upload.id, upload.content_type, upload.metadata, checksum)
+            attributes = Attributes(upload.id, upload.properties, checksum)
             local_attributes.write(file, attributes)
 
     def _publish(self, upload: LocalUpload) -> None:
@@ -241,13 +249,15 @@ class LocalPlugin:
     secrets: ClassVar[frozenset[str]] = frozenset()
 
     def capabilities(self, options: LocalOptions) -> Capabilities:
+        keeps = local_attributes.kept_at(options.root)
         return Capabilities(
             max_part=1024 * MIB,
             max_parts=100_000,
             max_object=8 * TIB,
             checksums=("crc32c",),
             create_only=True,
-            metadata=local_attributes.kept_at(options.root),
+            metadata=keeps,
+            properties=("content_disposition", "cache_control", "tags") if keeps else (),
         )
 
     def url(self, options: LocalOptions, key: str) -> str:
@@ -291,6 +301,7 @@ def _info(key: str, file: BinaryIO) -> ObjectInfo:
         size=state.st_size,
         etag=f"{state.st_ino:x}-{state.st_mtime_ns:x}-{state.st_size:x}",
         checksum=attributes.valid_checksum(state),
-        content_type=attributes.content_type,
-        metadata=attributes.metadata,
+        content_type=attributes.properties.content_type,
+        metadata=attributes.properties.metadata,
+        properties=further(attributes.properties),
     )

@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 import msgspec
 
+from backends.base import Properties
 from backends.errors import InvalidRequest
 
 ATTRIBUTE = "user.bucketline"
@@ -18,8 +19,7 @@ class Attributes(msgspec.Struct, omit_defaults=True):
     """What the extended attribute holds. The checksum counts as long as the file's size and time are the same."""
 
     session: str = ""
-    content_type: str | None = None
-    metadata: dict[str, str] = {}
+    properties: Properties = Properties()
     checksum: str | None = None
     size: int = -1
     modified_ns: int = -1

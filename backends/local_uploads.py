@@ -8,7 +8,7 @@ from secrets import token_hex
 
 import msgspec
 
-from backends.base import Session, SessionInfo
+from backends.base import Properties, Session, SessionInfo
 from backends.errors import InvalidRequest
 from backends.local_paths import NAME_MAX, SUFFIX, split_key
 
@@ -23,8 +23,7 @@ class LocalUpload(msgspec.Struct):
     key: str
     size: int = 0
     part_size: int = 1
-    content_type: str | None = None
-    metadata: dict[str, str] = {}
+    properties: Properties = Properties()
     create_only: bool = False
 
     @classmethod

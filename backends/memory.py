@@ -16,7 +16,19 @@ from typing import ClassVar
 import msgspec
 
 from backends import checksums, errors, parts
-from backends.base import MIB, TIB, Body, Capabilities, ObjectInfo, Receipt, Session, SessionInfo
+from backends.base import (
+    FURTHER_PROPERTIES,
+    MIB,
+    TIB,
+    Body,
+    Capabilities,
+    ObjectInfo,
+    Properties,
+    Receipt,
+    Session,
+    SessionInfo,
+    further,
+)
 from backends.body import copy
 from backends.memory_faults import Faults, MemoryOptions
 
@@ -36,8 +48,7 @@ class Upload:
     key: str
     size: int
     part_size: int
-    content_type: str | None
-    metadata: dict[str, str]
+    properties: Properties
     create_only: bool
     started_at_ms: int
     parts: dict[int, StoredPart] = field(default_factory=dict)
@@ -87,15 +98,14 @@ class MemoryBackend:
         *,
         size: int,
         part_size: int,
-        content_type: str | None,
-        metadata: dict[str, str],
+        properties: Properties,
         create_only: bool = False,
     ) -> Session:
         check_key(key)
         self._faults.meet("begin", key)
         session_id = token_hex(8)
         now_ms = time.time_ns() // 1_000_000
-        upload = Upload(key, size, part_size, content_type, dict(metadata), create_only, now_ms)
+        upload = Upload(key, size, part_size, properties, create_only, now_ms)
         with self._space.lock:
             if create_only and key in self._space.objects:
                 raise errors.ObjectExists(f"There is an object at {key!r} already.")
@@ -123,7 +133,7 @@ class MemoryBackend:
         with self._space.lock:
             if session_id not in self._space.uploads:
                 raise _lost()
-            info = self._publish(upload.key, stored, upload.content_type, upload.metadata, upload.create_only)
+            info = self._publish(upload.key, stored, upload.properties, upload.create_only)
             del self._space.uploads[session_id]
         self._faults.meet("complete", session_id, stored=True)
         return info
@@ -145,15 +155,14 @@ class MemoryBackend:
         key: str,
         body: Body,
         *,
-        content_type: str | None,
-        metadata: dict[str, str],
+        properties: Properties,
         create_only: bool = False,
     ) -> ObjectInfo:
         check_key(key)
         self._faults.meet("put_part", key, 1)
         part = self._store(1, body)
         with self._space.lock:
-            info = self._publish(key, [part], content_type, metadata, create_only)
+            info = self._publish(key, [part], properties, create_only)
         self._faults.meet("put_part", key, 1, stored=True)
         return info
 
@@ -200,9 +209,7 @@ class MemoryBackend:
         self._faults.spoil(number, data)
         return StoredPart(receipt, len(data), checksums.crc32c(data), data)
 
-    def _publish(
-        self, key: str, stored: list[StoredPart], content_type: str | None, metadata: dict[str, str], create_only: bool
-    ) -> ObjectInfo:
+    def _publish(self, key: str, stored: list[StoredPart], properties: Properties, create_only: bool) -> ObjectInfo:
         """Make the object; the caller holds the lock."""
         if create_only and key in self._space.objects:
             raise errors.ObjectExists(f"There is an object at {key!r} already.")
@@ -214,8 +221,9 @@ class MemoryBackend:
             size=sum(part.size for part in stored),
             etag=f"{crc32c:08x}-{len(stored)}",
             checksum=checksums.crc32c_text(crc32c),
-            content_type=content_type,
-            metadata=dict(metadata),
+            content_type=properties.content_type,
+            metadata=dict(properties.metadata),
+            properties=further(properties),
         )
         self._space.objects[key] = StoredObject(info, tuple(part.data for part in stored))
         return info
@@ -234,6 +242,7 @@ class MemoryPlugin:
             checksums=("crc32c",),
             create_only=True,
             metadata=True,
+            properties=FURTHER_PROPERTIES,
             any_process=False,
         )
 

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import msgspec
 
-from backends.base import KIB, Backend, DeletesObjects, ObjectInfo, ReadsRanges, Session
+from backends.base import KIB, Backend, DeletesObjects, ObjectInfo, Properties, ReadsRanges, Session
 from backends.body import BytesBody
 from backends.errors import BackendError, IntegrityError
 from backends.registry import Destination
@@ -86,7 +86,10 @@ class _Work:
 
     def _write(self, backend: Backend, data: bytes, part_size: int) -> None:
         self._session = backend.begin(
-            self._key, size=len(data), part_size=part_size, content_type="application/octet-stream", metadata={}
+            self._key,
+            size=len(data),
+            part_size=part_size,
+            properties=Properties(content_type="application/octet-stream"),
         )
         receipts = [
             backend.put_part(self._session, number, BytesBody(data[(number - 1) * part_size : number * part_size]))

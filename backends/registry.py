@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from backends.base import Backend, Capabilities, Plugin
+from backends.base import FURTHER_PROPERTIES, Backend, Capabilities, ChecksObjects, Plugin, Properties
 from backends.structs import prepare_structs
 
 GROUP = "bucketline.backends"
@@ -44,6 +44,8 @@ class Destination:
     key_template: str | None = None
     part_size: int | None = None
     """Bytes per part that the operator asked for; None leaves it to the planner."""
+    properties: Properties = field(default_factory=Properties)
+    """What objects here are stored with, where a job says nothing else."""
     concurrency: int = 8
     """How many parts of one transfer may be on their way at once."""
 
@@ -69,6 +71,24 @@ class Destination:
     def url_for(self, key: str) -> str:
         """The address to show for the job's `key` here, such as `s3://bucket/prefix/key`."""
         return self.plugin.url(self.options, self.full_key(key))
+
+    def object_faults(self, key: str, properties: Properties) -> list[tuple[str, str]]:
+        """(name of the option, what is wrong with it): why a job's object cannot be stored here like this."""
+        asked = [name for name in FURTHER_PROPERTIES if getattr(properties, name)]
+        if not self.capabilities.metadata and properties.metadata:
+            asked.append("metadata")
+        found = [
+            (name, f"Destination {self.name!r} cannot keep it.")
+            for name in asked
+            if name not in self.capabilities.properties
+        ]
+        if isinstance(self.plugin, ChecksObjects):
+            wanted = properties.over(self.properties)
+            found += [
+                (name, f"{text} (Destination {self.name!r}.)")
+                for name, text in self.plugin.object_faults(self.options, self.full_key(key), wanted)
+            ]
+        return found
 
     def build(self) -> Backend:
         """A new backend, to be made in the process that uses it, after any fork, and closed there."""

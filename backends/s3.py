@@ -16,13 +16,14 @@ RFC 2047 (`=?utf-8?b?…?=`), which S3's own tools show decoded, and decoded by 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 from urllib.parse import urlsplit
 
 import msgspec
 
-from backends.base import GIB, MIB, Capabilities
+from backends.base import FURTHER_PROPERTIES, GIB, MIB, Capabilities, Properties
 
 if TYPE_CHECKING:
     from backends.s3_backend import S3Backend
@@ -78,7 +79,13 @@ class S3Plugin:
             checksums=("crc32c",) if options.checksum == "crc32c" else (),
             create_only=True,
             metadata=True,
+            properties=FURTHER_PROPERTIES,
         )
+
+    def object_faults(self, options: S3Options, key: str, properties: Properties) -> Iterator[tuple[str, str]]:
+        from backends.s3_metadata import faults
+
+        return faults(key, properties)
 
     def url(self, options: S3Options, key: str) -> str:
         return f"s3://{options.bucket}/{key}"

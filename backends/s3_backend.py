@@ -8,14 +8,13 @@ from typing import Annotated, Any
 import msgspec
 
 from backends import parts
-from backends.base import Body, Capabilities, ObjectInfo, Receipt, Session, SessionInfo
+from backends.base import Body, Capabilities, ObjectInfo, Properties, Receipt, Session, SessionInfo, further
 from backends.checksums import PREFIX, combine_crc32c, crc32c_text, crc32c_value
 from backends.errors import InvalidRequest, SessionLost, Unavailable
 from backends.s3 import S3Options
 from backends.s3_client import Client
 from backends.s3_errors import NoSuchObject
-from backends.s3_metadata import check_key, decode, encode
-from backends.s3_metadata import content_type as content_type_argument
+from backends.s3_metadata import arguments_of, check_key, decode, headers_of, told_properties
 from backends.s3_sender import Put, Sender
 from backends.transport import BLOCK, verify
 
@@ -48,14 +47,12 @@ class S3Backend:
         *,
         size: int,
         part_size: int,
-        content_type: str | None,
-        metadata: dict[str, str],
+        properties: Properties,
         create_only: bool = False,
     ) -> Session:
         check_key(key)
         extras = {"ChecksumAlgorithm": "CRC32C", "ChecksumType": "FULL_OBJECT"} if self._checks else {}
-        properties = {"Metadata": encode(metadata), **content_type_argument(content_type)}
-        answer = self._call("create_multipart_upload", "begin the upload", extras, Key=key, **properties)
+        answer = self._call("create_multipart_upload", "begin the upload", extras, Key=key, **arguments_of(properties))
         if not answer.get("UploadId"):
             raise Unavailable("Cannot begin the upload: the provider's answer has no upload id.")
         kind = answer.get("ChecksumType", "COMPOSITE") if answer.get("ChecksumAlgorithm") == "CRC32C" else ""
@@ -76,18 +73,13 @@ class S3Backend:
         key: str,
         body: Body,
         *,
-        content_type: str | None,
-        metadata: dict[str, str],
+        properties: Properties,
         create_only: bool = False,
     ) -> ObjectInfo:
         check_key(key)
         if body.size > BLOCK:
             verify(body)  # a server that keeps what arrived of a broken request must not show it at the key
-        kept = encode(metadata)
-        headers = {f"x-amz-meta-{name}": value for name, value in kept.items()}
-        arguments: dict[str, Any] = {"Metadata": kept, **content_type_argument(content_type)}
-        if content_type:
-            headers["content-type"] = content_type
+        headers, arguments = headers_of(properties), arguments_of(properties)
         if create_only:
             headers["if-none-match"] = arguments["IfNoneMatch"] = "*"
         stored = self._sender.store(Put(key, "send the object", {}, headers, "put_object", arguments), body)
@@ -97,8 +89,9 @@ class S3Backend:
             etag=stored.etag,
             version=_version(stored.version),
             checksum=stored.checksum or None,
-            content_type=content_type,
-            metadata=metadata,
+            content_type=properties.content_type,
+            metadata=properties.metadata,
+            properties=further(properties),
         )
 
     def complete(self, session: Session, receipts: list[Receipt]) -> ObjectInfo:
@@ -144,6 +137,7 @@ class S3Backend:
             checksum=_object_checksum(answer),
             content_type=answer.get("ContentType"),
             metadata=decode(answer.get("Metadata", {})),
+            properties=told_properties(answer),
         )
 
     def list_parts(self, session: Session) -> list[Receipt]:

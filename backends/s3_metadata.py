@@ -4,12 +4,39 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from email.errors import HeaderParseError
 from email.header import decode_header
+from typing import Any
+from urllib.parse import urlencode
 
+import msgspec
+
+from backends.base import JSON, Properties
 from backends.errors import InvalidRequest
 
+_KMS = "aws:kms"
+_SPELLING = {
+    "content_type": ("ContentType", "content-type"),
+    "content_disposition": ("ContentDisposition", "content-disposition"),
+    "cache_control": ("CacheControl", "cache-control"),
+    "storage_class": ("StorageClass", "x-amz-storage-class"),
+    "acl": ("ACL", "x-amz-acl"),
+    "encryption": ("ServerSideEncryption", "x-amz-server-side-encryption"),
+    "encryption_key": ("SSEKMSKeyId", "x-amz-server-side-encryption-aws-kms-key-id"),
+    "tags": ("Tagging", "x-amz-tagging"),
+}
+_TOLD = {
+    "content_disposition": "ContentDisposition",
+    "cache_control": "CacheControl",
+    "storage_class": "StorageClass",
+    "encryption": "ServerSideEncryption",
+}
+_WORDS = (
+    ("storage_class", r"[A-Z][A-Z0-9_]{1,63}", "a word such as STANDARD_IA or GLACIER_IR"),
+    ("acl", r"[a-z][a-z-]{1,63}", "a canned access list such as private or public-read"),
+    ("encryption", r"AES256|aws:kms(:dsse)?|aws:kms:[A-Za-z0-9:/_-]{1,256}", "AES256, aws:kms or aws:kms:KEY"),
+)
 LARGEST = 2048
 """Bytes of all names and values together, as Amazon counts them."""
 
@@ -30,13 +57,70 @@ def decode(metadata: Mapping[str, str]) -> dict[str, str]:
     return {name.lower(): _text(value) for name, value in metadata.items()}
 
 
-def content_type(value: str | None) -> dict[str, str]:
-    """The argument `ContentType`, if there is one."""
-    if value is None:
-        return {}
-    if not value.isascii() or not value.isprintable():
-        raise InvalidRequest("The content type has characters that no header can carry.")
-    return {"ContentType": value}
+def arguments_of(properties: Properties) -> dict[str, Any]:
+    """The properties as arguments of an S3 operation."""
+    found: dict[str, Any] = {argument: value for argument, _, value in _spelled(properties)}
+    return {"Metadata": encode(properties.metadata), **found}
+
+
+def headers_of(properties: Properties) -> dict[str, str]:
+    """The same as headers of a request."""
+    kept = {f"x-amz-meta-{name}": value for name, value in encode(properties.metadata).items()}
+    return kept | {header: value for _, header, value in _spelled(properties)}
+
+
+def told_properties(answer: Mapping[str, Any]) -> dict[str, JSON]:
+    """What HeadObject tells of the further properties: neither the access list nor the tags are among it."""
+    found = {name: answer.get(argument) for name, argument in _TOLD.items()}
+    if found["encryption"] == _KMS and answer.get("SSEKMSKeyId"):
+        found["encryption"] = f"{_KMS}:{answer['SSEKMSKeyId']}"
+    return {name: value for name, value in found.items() if value}
+
+
+def faults(key: str, properties: Properties) -> Iterator[tuple[str, str]]:
+    """Everything about an object that S3 would refuse, by the name of the option."""
+    for name, check in (("key", lambda: check_key(key)), ("metadata", lambda: encode(properties.metadata))):
+        try:
+            check()
+        except InvalidRequest as error:
+            yield name, error.detail
+    for name in ("content_type", "content_disposition", "cache_control"):
+        value = getattr(properties, name)
+        if value and not (value.isascii() and value.isprintable()):
+            yield name, "It has characters that no header can carry; RFC 6266 says how a file name is encoded."
+    for name, pattern, wanted in _WORDS:
+        value = getattr(properties, name)
+        if value and not re.fullmatch(pattern, value):
+            yield name, f"S3 takes {wanted} here."
+    yield from (("tags", text) for text in _faults_of_tags(properties.tags))
+
+
+def _faults_of_tags(tags: Mapping[str, str]) -> Iterator[str]:
+    if len(tags) > 10:
+        yield f"S3 takes 10 tags on an object, not {len(tags)}."
+    for name, value in tags.items():
+        if not 0 < len(name) <= 128 or len(value) > 256 or name.lower().startswith("aws:"):
+            yield "A tag's name has 1 to 128 characters and does not begin with aws:, its value at most 256."
+        elif re.search(r"[^\w\s+\-=._:/@]", name + value):
+            yield "Tags are letters, digits, spaces and + - = . _ : / @."
+
+
+def _spelled(properties: Properties) -> Iterator[tuple[str, str, str]]:
+    """(argument, header, value) for every property that is set."""
+    kms_key = (properties.encryption or "").partition(f"{_KMS}:")[2]
+    kms_key = "" if kms_key == "dsse" else kms_key  # aws:kms:dsse is a scheme of its own
+    values = {
+        **msgspec.structs.asdict(properties),
+        "encryption": _KMS if kms_key else properties.encryption,
+        "encryption_key": kms_key,
+        "tags": urlencode(properties.tags),
+    }
+    for name, (argument, header) in _SPELLING.items():
+        value = values[name]
+        if value:
+            if not (value.isascii() and value.isprintable()):
+                raise InvalidRequest(f"The {name.replace('_', ' ')} has characters that no header can carry.")
+            yield argument, header, value
 
 
 def check_key(key: str) -> None:

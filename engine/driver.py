@@ -43,6 +43,7 @@ def perform(runtime: Runtime, errand: Errand) -> Outcome:
         abilities=store.abilities,
         url_of=lambda key: store.destination.url_for(key.removeprefix(store.destination.prefix)),
         receipts=runtime.ledger.run(operations.receipts(held.transfer)) if held.step == "complete" else {},
+        defaults=store.destination.properties,
     )
     return _drive(runtime, errand, store, work)
 

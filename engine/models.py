@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from backends.base import FURTHER_PROPERTIES, Properties
 from engine.digests import Digest
 
 JobState = Literal[
@@ -44,6 +45,9 @@ TRANSFER_TRANSITIONS: dict[str, frozenset[str]] = {
     "cancelled": frozenset({"pending"}),
 }
 
+#: Options that are properties of the object.
+PROPERTIES = ("content_type", "metadata", *FURTHER_PROPERTIES)
+
 OnConflict = Literal["replace", "fail", "rename", "skip_same"]
 Priority = Literal["high", "normal", "low"]
 
@@ -68,6 +72,12 @@ class SubmitOptions(msgspec.Struct, omit_defaults=True, kw_only=True):
     key_template: str | None = None
     content_type: str | None = None
     metadata: dict[str, str] = msgspec.field(default_factory=dict)
+    content_disposition: str | None = None
+    cache_control: str | None = None
+    storage_class: str | None = None
+    acl: str | None = None
+    encryption: str | None = None
+    tags: dict[str, str] = msgspec.field(default_factory=dict)
     labels: dict[str, str] = msgspec.field(default_factory=dict)
     on_conflict: OnConflict = "replace"
     checksum: str | None = None
@@ -76,7 +86,7 @@ class SubmitOptions(msgspec.Struct, omit_defaults=True, kw_only=True):
     source: dict[str, Any] | None = None
 
 
-class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
+class JobSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Everything immutable about a job; with the digest of its bytes it is enough to make the job again."""
 
     id: str
@@ -90,6 +100,12 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     destinations: list[str]
     content_type: str | None = None
     metadata: dict[str, str] = msgspec.field(default_factory=dict)
+    content_disposition: str | None = None
+    cache_control: str | None = None
+    storage_class: str | None = None
+    acl: str | None = None
+    encryption: str | None = None
+    tags: dict[str, str] = msgspec.field(default_factory=dict)
     labels: dict[str, str] = msgspec.field(default_factory=dict)
     on_conflict: OnConflict = "replace"
     checksum: str | None = None
@@ -99,6 +115,11 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     node: str = ""
     traceparent: str = ""
     source: Source = Source()
+
+    @property
+    def properties(self) -> Properties:
+        """What the client asked the object to be stored with."""
+        return Properties(**{name: getattr(self, name) for name in PROPERTIES})
 
 
 class TransferPlan(msgspec.Struct, frozen=True, kw_only=True):

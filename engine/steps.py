@@ -8,11 +8,11 @@ between any two effects.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple, Protocol
 
-from backends.base import Body, Capabilities, ObjectInfo, Receipt
+from backends.base import Body, Capabilities, ObjectInfo, Properties, Receipt
 from backends.checksums import combine_crc32c
 from backends.errors import BackendError, IntegrityError, ObjectExists, SessionLost, TransientError
 from engine.errors import SourceCorrupt
@@ -61,10 +61,14 @@ class Work:
     abilities: frozenset[str]
     url_of: Callable[[str], str]
     receipts: dict[int, bytes]
+    defaults: Properties = field(default_factory=Properties)
+    """The destination's own properties for its objects."""
 
     @property
-    def metadata(self) -> dict[str, str]:
-        return {**self.lease.spec.metadata, JOB_MARK: self.lease.job}
+    def properties(self) -> Properties:
+        """Of the object: the job's own, where it has none those of the destination, and our mark."""
+        mark = Properties(metadata={JOB_MARK: self.lease.job})
+        return mark.over(self.lease.spec.properties.over(self.defaults))
 
     @property
     def create_only(self) -> bool:
@@ -132,8 +136,7 @@ def begin(work: Work) -> Step:
         {
             "size": held.size,
             "part_size": held.part_size,
-            "content_type": held.spec.content_type,
-            "metadata": work.metadata,
+            "properties": work.properties,
             "create_only": work.create_only,
         },
     )
@@ -209,12 +212,12 @@ def whole(work: Work) -> Step:
     if done is not None:
         return done
     body = work.source.body(0, held.size)
-    properties = {"content_type": held.spec.content_type, "metadata": work.metadata, "create_only": work.create_only}
+    options = {"properties": work.properties, "create_only": work.create_only}
     try:
         if "PutsWhole" in work.abilities:
-            info = yield Call("put_whole", (key, body), properties)
+            info = yield Call("put_whole", (key, body), options)
         else:
-            info = yield from _in_one_go(work, key, body, properties)
+            info = yield from _in_one_go(work, key, body, options)
     except IntegrityError as error:
         if not work.source.intact(0, held.size):
             raise SourceCorrupt("The source is not what was accepted.") from error
@@ -225,8 +228,8 @@ def whole(work: Work) -> Step:
     return settled if key == held.key else settled._replace(key=key, url=work.url_of(key))
 
 
-def _in_one_go(work: Work, key: str, body: Body, properties: dict[str, Any]) -> Generator[Call, Any, ObjectInfo]:
-    session = yield Call("begin", (key,), {"size": work.lease.size, "part_size": work.lease.part_size, **properties})
+def _in_one_go(work: Work, key: str, body: Body, options: dict[str, Any]) -> Generator[Call, Any, ObjectInfo]:
+    session = yield Call("begin", (key,), {"size": work.lease.size, "part_size": work.lease.part_size, **options})
     try:
         receipt = yield Call("put_part", (session, 1, body))
         _compare(receipt, body)

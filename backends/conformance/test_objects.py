@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from backends.base import MIB, DeletesObjects, ReadsRanges
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from backends.base import MIB, DeletesObjects, ObjectInfo, Properties, ReadsRanges
 from backends.conformance.subject import Subject
 
 DESCRIPTION = {"bucketline-job": "01940c9e-0000-7000-8000-000000000000", "note": "two words, k=v; 100%"}
+FURTHER: dict[str, Any] = {
+    "content_disposition": 'attachment; filename="a b.txt"',
+    "cache_control": "private, max-age=60",
+    "tags": {"team": "blue", "cost center": "7"},
+}
+DESCRIBED = Properties(content_type="video/mp4", metadata=DESCRIPTION)
 
 
 def test_parts_sent_in_any_order_are_joined_in_theirs(subject: Subject) -> None:
@@ -71,18 +82,41 @@ def test_an_object_is_replaced_only_when_the_next_is_complete(subject: Subject) 
 def test_content_type_and_metadata_are_kept(subject: Subject) -> None:
     subject.needs("metadata")
     key, data = subject.key(), subject.data(100)
-    told = subject.store(key, data, content_type="video/mp4", metadata=DESCRIPTION)
+    told = subject.store(key, data, properties=DESCRIBED)
     found = subject.backend.stat(key)
     assert found is not None
     assert (found.content_type, found.metadata) == ("video/mp4", DESCRIPTION)
     assert told.size == found.size
 
 
+def test_further_properties_are_kept(subject: Subject) -> None:
+    _assert_properties_are_kept(subject, subject.store)
+
+
+def test_one_call_keeps_further_properties_too(subject: Subject) -> None:
+    _assert_properties_are_kept(subject, subject.put_whole)
+
+
+def _assert_properties_are_kept(subject: Subject, store: Callable[..., ObjectInfo]) -> None:
+    """Those that any store can hold; what a storage class or an access list is called differs from store to store."""
+    wanted = {name: value for name, value in FURTHER.items() if name in subject.capabilities.properties}
+    if not wanted:
+        pytest.skip("this destination keeps none of them")
+    key = subject.key()
+    store(key, subject.data(100), properties=Properties(content_type="text/plain", **wanted))
+    found = subject.backend.stat(key)
+    assert found is not None
+    for name in found.properties.keys() & wanted.keys():
+        assert found.properties[name] == wanted[name], f"{name} is not what was asked for"
+    told = {"content_disposition", "cache_control"} & wanted.keys()
+    assert told <= found.properties.keys(), "a property was asked for and is not there"
+
+
 def test_metadata_of_a_replaced_object_does_not_linger(subject: Subject) -> None:
     subject.needs("metadata")
     key = subject.key()
-    subject.store(key, subject.data(10), content_type="video/mp4", metadata=DESCRIPTION)
-    subject.store(key, subject.data(10), metadata={"other": "1"})
+    subject.store(key, subject.data(10), properties=DESCRIBED)
+    subject.store(key, subject.data(10), properties=Properties(metadata={"other": "1"}))
     found = subject.backend.stat(key)
     assert found is not None
     assert found.metadata == {"other": "1"}
@@ -111,7 +145,7 @@ def test_an_empty_object_goes_in_one_call(subject: Subject) -> None:
 def test_one_call_keeps_content_type_and_metadata_too(subject: Subject) -> None:
     subject.needs("metadata")
     key = subject.key()
-    subject.put_whole(key, b"small", content_type="text/plain", metadata=DESCRIPTION)
+    subject.put_whole(key, b"small", properties=Properties(content_type="text/plain", metadata=DESCRIPTION))
     found = subject.backend.stat(key)
     assert found is not None
     assert (found.content_type, found.metadata) == ("text/plain", DESCRIPTION)

@@ -7,14 +7,14 @@ import json
 import msgspec
 import pytest
 
-from backends.base import ListsSessions, ObjectInfo, Receipt, Session
+from backends.base import ListsSessions, ObjectInfo, Properties, Receipt, Session
 from backends.conformance.elsewhere import complete_elsewhere, put_part_elsewhere
 from backends.conformance.subject import Subject
 from backends.errors import PermanentError, SessionLost
 
 
 def test_a_session_is_a_json_object(subject: Subject) -> None:
-    session = subject.backend.begin(subject.key(), size=10, part_size=subject.part_size, content_type=None, metadata={})
+    session = subject.backend.begin(subject.key(), size=10, part_size=subject.part_size, properties=Properties())
     try:
         assert isinstance(session, dict)
         assert json.loads(json.dumps(session)) == session
@@ -41,7 +41,7 @@ def test_another_backend_of_the_same_destination_goes_on(subject: Subject) -> No
     first = subject.send_part(session, data, 1)
     other = Subject(subject.destination)
     try:
-        rest = other.send(session, data, [2, 3])
+        rest = other.send(session, data, other.numbers(data)[1:])
         other.backend.complete(session, [first, *rest])
     finally:
         other.backend.close()
@@ -77,7 +77,7 @@ def test_completing_twice_never_brings_back_an_object_that_was_replaced(subject:
 
 
 def test_completing_without_all_parts_is_refused(subject: Subject) -> None:
-    data = subject.data()
+    data = subject.data(3 * subject.part_size)
     for numbers in ([1, 2], [2, 3], [1]):
         key = subject.key()
         session = subject.begin(key, len(data))
@@ -155,7 +155,7 @@ def test_two_uploads_of_one_key_do_not_mix(subject: Subject) -> None:
     key, first, second = subject.key(), subject.data(), subject.data()
     one, other = subject.begin(key, len(first)), subject.begin(key, len(second))
     receipts: dict[str, list[Receipt]] = {"one": [], "other": []}
-    for number in (1, 2, 3):
+    for number in subject.numbers(first):
         receipts["one"].append(subject.send_part(one, first, number))
         receipts["other"].append(subject.send_part(other, second, number))
     subject.backend.complete(one, receipts["one"])
@@ -167,10 +167,11 @@ def test_two_uploads_of_one_key_do_not_mix(subject: Subject) -> None:
 def test_aborting_one_upload_leaves_the_other_of_its_key(subject: Subject) -> None:
     key, data = subject.key(), subject.data()
     kept, given_up = subject.begin(key, len(data)), subject.begin(key, len(data))
-    receipts = subject.send(kept, data, [1])
-    subject.send(given_up, data, [1])
+    first, *others = subject.numbers(data)
+    receipts = subject.send(kept, data, [first])
+    subject.send(given_up, data, [first])
     subject.backend.abort(given_up)
-    receipts += subject.send(kept, data, [2, 3])
+    receipts += subject.send(kept, data, others)
     subject.backend.complete(kept, receipts)
     subject.assert_holds(key, data)
 

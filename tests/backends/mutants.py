@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from backends import checksums, errors
-from backends.base import MIB, Body, ObjectInfo, Receipt, Session, SessionInfo
+from backends.base import MIB, Body, ObjectInfo, Properties, Receipt, Session, SessionInfo
 from backends.memory import MemoryBackend, StoredPart
 
 
@@ -47,6 +47,11 @@ def stored(number: int, data: bytes, size: int | None = None) -> StoredPart:
     crc32c = checksums.crc32c(data)
     receipt = Receipt(number, len(data) if size is None else size, f"{crc32c:08x}", checksums.crc32c_text(crc32c))
     return StoredPart(receipt, len(data), crc32c, bytearray(data))
+
+
+def changed(options: dict[str, Any], **changes: Any) -> Properties:
+    """The properties of a call, changed."""
+    return msgspec.structs.replace(options["properties"], **changes)
 
 
 class Trusting(MemoryBackend):
@@ -433,7 +438,7 @@ class DropsMetadata(MemoryBackend):
     """drops the metadata"""
 
     def begin(self, key: str, **options: Any) -> Session:
-        return super().begin(key, **{**options, "metadata": {}})
+        return super().begin(key, **{**options, "properties": changed(options, metadata={})})
 
 
 @caught_by("test_one_call_keeps_content_type_and_metadata_too")
@@ -441,7 +446,23 @@ class DropsContentType(MemoryBackend):
     """drops the content type of small objects"""
 
     def put_whole(self, key: str, body: Body, **options: Any) -> ObjectInfo:
-        return super().put_whole(key, body, **{**options, "content_type": None})
+        return super().put_whole(key, body, **{**options, "properties": changed(options, content_type=None)})
+
+
+@caught_by("test_further_properties_are_kept")
+class DropsCacheControl(MemoryBackend):
+    """drops what caches are told"""
+
+    def begin(self, key: str, **options: Any) -> Session:
+        return super().begin(key, **{**options, "properties": changed(options, cache_control=None)})
+
+
+@caught_by("test_one_call_keeps_further_properties_too")
+class MixesProperties(MemoryBackend):
+    """stores the disposition of small objects as another one"""
+
+    def put_whole(self, key: str, body: Body, **options: Any) -> ObjectInfo:
+        return super().put_whole(key, body, **{**options, "properties": changed(options, content_disposition="inline")})
 
 
 @caught_by("test_metadata_of_a_replaced_object_does_not_linger")

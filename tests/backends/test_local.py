@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from backends import conformance, errors, local_paths
-from backends.base import Receipt, Session
+from backends.base import Properties, Receipt, Session
 from backends.body import BytesBody
 from backends.conformance.subject import Subject
 from backends.local import LocalBackend, LocalOptions, LocalPlugin
@@ -209,7 +209,7 @@ def test_a_file_beyond_the_limit_of_the_process_is_a_full_store(root: Path) -> N
         """
         import resource
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
-        try: backend.put_whole("name", BytesBody(b"x" * 100_000), content_type=None, metadata={})
+        try: backend.put_whole("name", BytesBody(b"x" * 100_000), properties=Properties())
         except Exception as error: print(type(error).__name__)
         """,
     )
@@ -228,7 +228,7 @@ def test_a_root_that_may_not_be_written_is_access_denied(root: Path, tmp_path: P
         """
         import os
         os.seteuid(65534)
-        try: backend.begin("name", size=1, part_size=1, content_type=None, metadata={})
+        try: backend.begin("name", size=1, part_size=1, properties=Properties())
         except Exception as error: print(type(error).__name__, error)
         """,
     )
@@ -238,7 +238,7 @@ def test_a_root_that_may_not_be_written_is_access_denied(root: Path, tmp_path: P
 def test_what_a_killed_process_began_can_be_completed_and_found(backend: LocalBackend, root: Path) -> None:
     code = """
         import json, os, signal, msgspec
-        session = backend.begin("name", size=8, part_size=4, content_type="text/plain", metadata={})
+        session = backend.begin("name", size=8, part_size=4, properties=Properties(content_type="text/plain"))
         receipt = backend.put_part(session, 1, BytesBody(b"1234"))
         print(json.dumps(session), msgspec.json.encode(receipt).decode(), sep="\\n", flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
@@ -296,7 +296,7 @@ def test_objects_made_by_others_are_objects(backend: LocalBackend, root: Path) -
 
 def test_metadata_that_does_not_fit_is_refused_when_the_upload_begins(backend: LocalBackend) -> None:
     with pytest.raises(errors.InvalidRequest, match="metadata"):
-        backend.begin("name", size=1, part_size=1, content_type=None, metadata={"x": "y" * 70_000})
+        backend.begin("name", size=1, part_size=1, properties=Properties(metadata={"x": "y" * 70_000}))
     assert backend.list_sessions() == []
 
 

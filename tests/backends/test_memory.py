@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from backends import checksums, conformance, errors
-from backends.base import Receipt
+from backends.base import Properties, Receipt
 from backends.body import BytesBody
 from backends.conformance.subject import Subject
 from backends.memory import MemoryBackend, MemoryPlugin, space
@@ -36,7 +36,7 @@ def store(backend: MemoryBackend, *parts: bytes) -> Any:
     """Store an object of these parts at `key`, each sent until it is accepted; the outcome of every call, in order."""
     outcomes: list[Any] = []
     size, part_size = sum(map(len, parts)), len(parts[0])
-    session = backend.begin("key", size=size, part_size=part_size, content_type=None, metadata={})
+    session = backend.begin("key", size=size, part_size=part_size, properties=Properties())
     receipts: list[Receipt] = []
     for number, data in enumerate(parts, 1):
         while len(receipts) < number:
@@ -66,13 +66,13 @@ def test_failures_are_counted_per_upload() -> None:
 def test_a_failure_tells_when_to_come_back() -> None:
     flaky = backend(fail=Fail(part=1, error="throttled", retry_after=7))
     with pytest.raises(errors.Throttled) as raised:
-        flaky.put_whole("key", BytesBody(b"x"), content_type=None, metadata={})
+        flaky.put_whole("key", BytesBody(b"x"), properties=Properties())
     assert raised.value.retry_after == 7
 
 
 def test_an_answer_can_be_lost_after_the_part_was_stored() -> None:
     flaky = backend(fail=Fail(part=1, stored=True))
-    session = flaky.begin("key", size=3, part_size=3, content_type=None, metadata={})
+    session = flaky.begin("key", size=3, part_size=3, properties=Properties())
     with pytest.raises(errors.Unavailable):
         flaky.put_part(session, 1, BytesBody(b"abc"))
     assert [part.number for part in flaky.list_parts(session)] == [1]
@@ -89,7 +89,7 @@ def test_completing_can_fail_before_or_after_its_effect(stored: bool) -> None:
 def test_beginning_can_fail() -> None:
     flaky = backend(fail=Fail(call="begin", error="access_denied"))
     with pytest.raises(errors.AccessDenied):
-        flaky.begin("key", size=1, part_size=1, content_type=None, metadata={})
+        flaky.begin("key", size=1, part_size=1, properties=Properties())
     assert flaky.list_sessions() == []
 
 
@@ -127,7 +127,7 @@ def test_discarding_keeps_sizes_and_checksums_only() -> None:
 def test_backends_of_one_space_share_it_and_others_do_not() -> None:
     name = token_hex(4)
     one, same, other = (MemoryBackend(MemoryOptions(space=space)) for space in (name, name, name + "x"))
-    one.put_whole("key", BytesBody(b"x"), content_type=None, metadata={})
+    one.put_whole("key", BytesBody(b"x"), properties=Properties())
     assert same.stat("key") is not None
     assert other.stat("key") is None
     assert space(name).read("key") == b"x"

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from backends import conformance
-from backends.base import KIB, MIB
+from backends.base import KIB, MIB, Properties
 from backends.body import BytesBody, FileBody
 from backends.checksums import crc32c
 from backends.conformance.subject import Subject
@@ -162,8 +162,7 @@ def test_a_file_sent_in_parts_is_the_same_file_behind_the_servers_back(
         "folder/a+b ü&?#%2e.bin",
         size=len(data),
         part_size=5 * MIB,
-        content_type="video/mp4",
-        metadata={"note": "Größe"},
+        properties=Properties(content_type="video/mp4", metadata={"note": "Größe"}),
     )
     receipts = []
     for number in (4, 2, 1, 3, 2):
@@ -182,7 +181,7 @@ def test_a_file_sent_in_parts_is_the_same_file_behind_the_servers_back(
 def test_a_server_that_checks_signatures_refuses_wrong_keys(rclone_s3: servers.S3Server, wrong: dict[str, str]) -> None:
     backend = connect(options_at(rclone_s3), **wrong)
     with pytest.raises(AccessDenied):
-        backend.begin("k", size=1, part_size=5 * MIB, content_type=None, metadata={})
+        backend.begin("k", size=1, part_size=5 * MIB, properties=Properties())
     with pytest.raises(AccessDenied):
         put(backend, b"x")
     with pytest.raises(AccessDenied):
@@ -193,7 +192,7 @@ def test_a_server_that_checks_signatures_refuses_wrong_keys(rclone_s3: servers.S
 def test_a_missing_bucket_is_named(options: dict[str, Any]) -> None:
     backend = connect(options, bucket="not-there")
     with pytest.raises(DestinationMissing, match="NoSuchBucket"):
-        backend.begin("k", size=1, part_size=5 * MIB, content_type=None, metadata={})
+        backend.begin("k", size=1, part_size=5 * MIB, properties=Properties())
     with pytest.raises(DestinationMissing, match="NoSuchBucket"):
         put(backend, b"x")
     backend.close()
@@ -213,9 +212,9 @@ def test_a_wrong_checksum_stores_nothing(options: dict[str, Any], backend: S3Bac
     source.write_bytes(bytes(6 * MIB))
     for size in (10, 6 * MIB):
         with pytest.raises(IntegrityError):
-            backend.put_whole("wrong", FileBody(source, 0, size, 1), content_type=None, metadata={})
+            backend.put_whole("wrong", FileBody(source, 0, size, 1), properties=Properties())
     assert backend.stat("wrong") is None
 
 
 def put(backend: S3Backend, data: bytes) -> None:
-    backend.put_whole("k", BytesBody(data), content_type=None, metadata={})
+    backend.put_whole("k", BytesBody(data), properties=Properties())

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from backends import errors
-from backends.base import MIB, Receipt, Session
+from backends.base import MIB, Properties, Receipt, Session
 from backends.body import BytesBody, FileBody
 from backends.checksums import crc32c, crc32c_text
 from backends.s3 import S3Options, S3Plugin
@@ -63,8 +63,7 @@ def begin(backend: S3Backend, key: str = "key", *, create_only: bool = False) ->
         key,
         size=len(DATA),
         part_size=PART,
-        content_type=None,
-        metadata={"bucketline-job": "j1"},
+        properties=Properties(metadata={"bucketline-job": "j1"}),
         create_only=create_only,
     )
 
@@ -85,7 +84,7 @@ def upload(backend: S3Backend, source: Path) -> None:
 
 
 def put(backend: S3Backend, data: bytes = b"hello", key: str = "key", *, create_only: bool = False) -> None:
-    backend.put_whole(key, BytesBody(data), content_type=None, metadata={}, create_only=create_only)
+    backend.put_whole(key, BytesBody(data), properties=Properties(), create_only=create_only)
 
 
 def test_parts_in_any_order_become_the_object_and_its_checksum_is_confirmed(
@@ -305,7 +304,7 @@ def test_a_source_that_changed_is_not_sent(server: StrictS3, backend: S3Backend,
     assert failure.value.code == "source_corrupt"
     assert backend.list_parts(session) == []
     with pytest.raises(errors.IntegrityError):
-        backend.put_whole("key", body, content_type=None, metadata={})
+        backend.put_whole("key", body, properties=Properties())
     assert backend.stat("key") is None
 
 

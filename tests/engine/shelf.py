@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from backends.base import Body, Capabilities, ObjectInfo, Receipt, SessionInfo
+from backends.base import Body, Capabilities, ObjectInfo, Properties, Receipt, SessionInfo
 from backends.body import BytesBody
 from backends.checksums import crc32c, crc32c_text
 from backends.errors import BackendError, IntegrityError, ObjectExists, SessionLost
@@ -72,11 +72,11 @@ class Shelf:
     # -- the verbs
 
     def begin(
-        self, key: str, *, size: int, part_size: int, content_type: str | None, metadata: dict[str, str],
+        self, key: str, *, size: int, part_size: int, properties: Properties,
         create_only: bool = False,
     ) -> dict[str, Any]:  # fmt: skip
         name = self.open_session(key, at_ms=self.now_ms)
-        self.sessions[name] |= {"metadata": metadata, "create_only": create_only}
+        self.sessions[name] |= {"metadata": properties.metadata, "create_only": create_only}
         return {"id": name}
 
     def put_part(self, session: dict[str, Any], number: int, body: Body) -> Receipt:
@@ -100,12 +100,10 @@ class Shelf:
     def stat(self, key: str) -> ObjectInfo | None:
         return self._info(key) if key in self.objects else None
 
-    def put_whole(
-        self, key: str, body: Body, *, content_type: str | None, metadata: dict[str, str], create_only: bool = False
-    ) -> ObjectInfo:
+    def put_whole(self, key: str, body: Body, *, properties: Properties, create_only: bool = False) -> ObjectInfo:
         if create_only and key in self.objects:
             raise ObjectExists("There is an object at this key.")
-        self.objects[key] = (body.open().read(), metadata)
+        self.objects[key] = (body.open().read(), properties.metadata)
         return self._info(key)
 
     def list_parts(self, session: dict[str, Any]) -> list[Receipt]:
@@ -220,7 +218,9 @@ def receipts_of(data: bytes = DATA) -> dict[int, bytes]:
 
 def sent(shelf: Shelf, key: str = "a/b.tar", *, data: bytes = DATA, job: str | None = None) -> dict[str, Any]:
     """A session in which every part has landed."""
-    session = shelf.begin(key, size=len(data), part_size=PART, content_type=None, metadata={JOB_MARK: job or job_id()})
+    session = shelf.begin(
+        key, size=len(data), part_size=PART, properties=Properties(metadata={JOB_MARK: job or job_id()})
+    )
     for number, at in enumerate(range(0, len(data), PART), start=1):
         shelf.put_part(session, number, BytesBody(data[at : at + PART]))
     return msgspec.json.decode(msgspec.json.encode(session))

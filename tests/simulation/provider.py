@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from backends.base import Body, Capabilities, ObjectInfo, Receipt, SessionInfo
+from backends.base import Body, Capabilities, ObjectInfo, Properties, Receipt, SessionInfo
 from backends.checksums import crc32c
 from backends.errors import (
     BackendError,
@@ -62,8 +62,7 @@ class Upload:
     """An open session at the provider."""
 
     key: str
-    metadata: dict[str, str]
-    content_type: str | None
+    properties: Properties
     create_only: bool
     started_ms: int
     parts: dict[int, bytes] = field(default_factory=dict)
@@ -75,8 +74,7 @@ class Stored:
 
     data: bytes
     etag: str
-    metadata: dict[str, str]
-    content_type: str | None
+    properties: Properties
 
 
 class Trouble(msgspec.Struct, kw_only=True):
@@ -127,14 +125,13 @@ class Provider:
         *,
         size: int,
         part_size: int,
-        content_type: str | None,
-        metadata: dict[str, str],
+        properties: Properties,
         create_only: bool = False,
     ) -> dict[str, Any]:
         self._count += 1
         session = f"{self.name}-{self._count}"
-        self.owners[session] = metadata[MARK]
-        self.uploads[session] = Upload(key, metadata, content_type, create_only, self.kernel.now_us // 1000)
+        self.owners[session] = properties.metadata[MARK]
+        self.uploads[session] = Upload(key, properties, create_only, self.kernel.now_us // 1000)
         return {"id": session, "key": key}
 
     def put_part(self, session: dict[str, Any], number: int, data: bytes) -> Receipt:
@@ -157,7 +154,7 @@ class Provider:
             raise ObjectExists("the key is taken")
         del self.uploads[session["id"]]
         self.completed[session["id"]] = upload.key
-        return self._store(upload.key, joined, upload.metadata, upload.content_type)
+        return self._store(upload.key, joined, upload.properties)
 
     def abort(self, session: dict[str, Any]) -> None:
         self.uploads.pop(session["id"], None)
@@ -165,12 +162,10 @@ class Provider:
     def stat(self, key: str) -> ObjectInfo | None:
         return self._info(key) if key in self.objects else None
 
-    def put_whole(
-        self, key: str, data: bytes, *, content_type: str | None, metadata: dict[str, str], create_only: bool = False
-    ) -> ObjectInfo:
+    def put_whole(self, key: str, data: bytes, *, properties: Properties, create_only: bool = False) -> ObjectInfo:
         if create_only and key in self.objects:
             raise ObjectExists("the key is taken")
-        return self._store(key, data, metadata, content_type)
+        return self._store(key, data, properties)
 
     def list_parts(self, session: dict[str, Any]) -> list[Receipt]:
         parts = self._upload(session).parts
@@ -200,8 +195,8 @@ class Provider:
             raise SessionLost("no such session")
         return upload
 
-    def _store(self, key: str, data: bytes, metadata: dict[str, str], content_type: str | None) -> ObjectInfo:
-        self.objects[key] = Stored(data, _etag(data), metadata, content_type)
+    def _store(self, key: str, data: bytes, properties: Properties) -> ObjectInfo:
+        self.objects[key] = Stored(data, _etag(data), properties)
         return self._info(key)
 
     def _info(self, key: str) -> ObjectInfo:
@@ -211,8 +206,8 @@ class Provider:
             size=len(stored.data),
             etag=stored.etag,
             checksum=self._checksum(stored.data) if self.habits.whole_checksum else None,
-            content_type=stored.content_type if self.habits.metadata else None,
-            metadata=stored.metadata if self.habits.metadata else {},
+            content_type=stored.properties.content_type if self.habits.metadata else None,
+            metadata=stored.properties.metadata if self.habits.metadata else {},
         )
 
     def _checksum(self, data: bytes) -> str:

@@ -16,7 +16,7 @@ import engine.endings
 import engine.ledger
 import engine.reconcile
 import engine.sweeper
-from backends.base import Backend, Capabilities
+from backends.base import Backend, Capabilities, Properties
 from backends.config import Configuration
 from backends.registry import Destination
 from engine.config import Settings
@@ -258,7 +258,7 @@ class World:
                 session_killed=rare(0.02),
             )
             if chance() < 0.2:
-                provider.put_whole(self._draw(*KEYS), b"somebody else's", content_type=None, metadata={})
+                provider.put_whole(self._draw(*KEYS), b"somebody else's", properties=Properties())
         for _ in range(self._draw(0, 0, 1, 2)):
             self._later(chance() * self.faults_end, self._freeze)
         for _ in range(self._draw(0, 0, 1)):

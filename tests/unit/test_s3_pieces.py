@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backends import errors
-from backends.base import GIB, MIB
+from backends.base import GIB, MIB, Properties
 from backends.errors import InvalidRequest
 from backends.s3 import S3Options, S3Plugin
 from backends.s3_errors import TABLE, from_answer
-from backends.s3_metadata import check_key, content_type, decode, encode
+from backends.s3_metadata import arguments_of, check_key, decode, encode, faults, headers_of, told_properties
 from backends.transport import Answer
 
 
@@ -75,11 +75,79 @@ def test_metadata_that_others_wrote_is_shown_as_it_is() -> None:
     }
 
 
+@pytest.mark.parametrize("name", ["content_type", "content_disposition", "cache_control", "storage_class", "acl"])
 @pytest.mark.parametrize("value", ["text/plain\r\nX-Evil: 1", "text/plän", "a\0"])
-def test_a_content_type_that_is_no_header_is_refused(value: str) -> None:
+def test_a_property_that_is_no_header_is_refused(name: str, value: str) -> None:
+    properties = Properties(**{name: value})
     with pytest.raises(InvalidRequest):
-        content_type(value)
-    assert content_type(None) == {}
+        headers_of(properties)
+    with pytest.raises(InvalidRequest):
+        arguments_of(properties)
+    assert [found for found, _ in faults("key", properties)] == [name]
+
+
+def test_properties_are_spelled_as_arguments_and_as_headers() -> None:
+    properties = Properties(
+        content_type="video/mp4",
+        metadata={"Note": "Größe"},
+        content_disposition="attachment",
+        cache_control="max-age=60",
+        storage_class="STANDARD_IA",
+        acl="public-read",
+        encryption="aws:kms:arn:aws:kms:eu-central-1:1:key/2",
+        tags={"team": "blue + green", "x": "1"},
+    )
+    assert list(faults("key", properties)) == []
+    assert arguments_of(properties) == {
+        "ContentType": "video/mp4",
+        "Metadata": {"note": "=?utf-8?b?R3LDtsOfZQ==?="},
+        "ContentDisposition": "attachment",
+        "CacheControl": "max-age=60",
+        "StorageClass": "STANDARD_IA",
+        "ACL": "public-read",
+        "ServerSideEncryption": "aws:kms",
+        "SSEKMSKeyId": "arn:aws:kms:eu-central-1:1:key/2",
+        "Tagging": "team=blue+%2B+green&x=1",
+    }
+    assert headers_of(properties) == {
+        "content-type": "video/mp4",
+        "x-amz-meta-note": "=?utf-8?b?R3LDtsOfZQ==?=",
+        "content-disposition": "attachment",
+        "cache-control": "max-age=60",
+        "x-amz-storage-class": "STANDARD_IA",
+        "x-amz-acl": "public-read",
+        "x-amz-server-side-encryption": "aws:kms",
+        "x-amz-server-side-encryption-aws-kms-key-id": "arn:aws:kms:eu-central-1:1:key/2",
+        "x-amz-tagging": "team=blue+%2B+green&x=1",
+    }
+    assert arguments_of(Properties()) == {"Metadata": {}}
+
+
+@pytest.mark.parametrize(
+    ("properties", "option"),
+    [
+        (Properties(metadata={"a": "x" * 2048}), "metadata"),
+        (Properties(storage_class="cold"), "storage_class"),
+        (Properties(acl="Everybody!"), "acl"),
+        (Properties(encryption="rot13"), "encryption"),
+        (Properties(tags={str(number): "" for number in range(11)}), "tags"),
+        (Properties(tags={"aws:x": ""}), "tags"),
+        (Properties(tags={"a": "?"}), "tags"),
+        (Properties(tags={"a": "x" * 257}), "tags"),
+    ],
+)
+def test_what_s3_would_refuse_is_known_before(properties: Properties, option: str) -> None:
+    assert [name for name, _ in faults("key", properties)] == [option]
+
+
+def test_a_key_that_s3_would_refuse_is_known_before() -> None:
+    assert [name for name, _ in faults("a/../b", Properties())] == ["key"]
+
+
+def test_what_the_store_tells_of_properties_is_understood() -> None:
+    answer = {"CacheControl": "no-store", "ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "k", "StorageClass": None}
+    assert told_properties(answer) == {"cache_control": "no-store", "encryption": "aws:kms:k"}
+    assert told_properties({"ServerSideEncryption": "AES256"}) == {"encryption": "AES256"}
 
 
 @pytest.mark.parametrize("key", ["", "a\0b", "a\nb", "..", "a/../b", "./a", "a/.", "x" * 1025, "ü" * 513, "\ud800"])
