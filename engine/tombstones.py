@@ -87,7 +87,7 @@ class Tombstones:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._began = self._clock()
             self._fd = self._disk.create(
-                os.fspath(self._folder / f"{int(self._began * 1000):013}-{secrets.token_hex(4)}{_SUFFIX}")
+                os.fspath(self._folder / f"{int(self._began * 1_000_000):016}-{secrets.token_hex(4)}{_SUFFIX}")
             )
             folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
