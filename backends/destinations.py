@@ -84,7 +84,7 @@ def read_destination(name: str, table: dict[str, Any], around: Surroundings) -> 
         concurrency=limits.concurrency,
     )
     for option, text in made.object_faults("x", properties):
-        faults.add(f"{place} {option if option == 'key' else f'properties.{option}'}", text)
+        faults.add(f"{place} {'prefix' if option == 'key' else f'properties.{option}'}", text)
     return None if len(faults.found) > before else made
 
 

@@ -46,7 +46,7 @@ def narrow(claimed: Capabilities, table: Mapping[str, Any], *, place: str, fault
 
 def _is_narrower(name: str, value: Any, limit: Any) -> bool:
     """Whether `value` asks for no more than `limit` allows."""
-    if name == "checksums":
+    if name in ("checksums", "properties"):
         return set(value) <= set(limit)
     if name == "part_multiple":
         return bool(value > 0 and value % limit == 0)

@@ -88,7 +88,7 @@ class Destination:
         if isinstance(self.plugin, ChecksObjects):
             wanted = properties.over(self.properties)
             found += [
-                (name, f"{text} (Destination {self.name!r}.)")
+                (name, f"Destination {self.name!r}: {text}")
                 for name, text in self.plugin.object_faults(self.options, self.full_key(key), wanted)
             ]
         return found

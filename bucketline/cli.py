@@ -25,6 +25,15 @@ COMMANDS = {
     "recover": ("bucketline.recover", "make jobs again from the spool that Redis has lost"),
 }
 
+# Properties of an object, where its store has them, each with an example.
+PROPERTIES = {
+    "content-disposition": "attachment",
+    "cache-control": "max-age=3600",
+    "storage-class": "STANDARD_IA",
+    "acl": "public-read",
+    "encryption": "aws:kms",
+}
+
 EPILOG = """\
 Exit codes: 0 fine, 1 a job or check failed, 2 usage, 69 server unreachable, 78 configuration.
 The environment (BUCKETLINE_REDIS_URL, BUCKETLINE_URL, …) is described in the README."""
@@ -180,6 +189,9 @@ def _put_options(parser: Parser) -> None:
     parser.add_argument(
         "--metadata", action="append", metavar="K=V", default=[], help="metadata of the object; repeatable"
     )
+    for name, example in PROPERTIES.items():
+        parser.add_argument(f"--{name}", metavar="TEXT", help=f"how the object is stored, for example {example}")
+    parser.add_argument("--tag", action="append", metavar="K=V", default=[], help="tag of the object; repeatable")
     parser.add_argument("--label", action="append", metavar="K=V", default=[], help="label of the job; repeatable")
     parser.add_argument("--on-conflict", metavar="HOW", help="replace, fail, rename or skip_same, when the key exists")
     parser.add_argument("--detach", action="store_true", help="do not wait until the file has arrived")

@@ -99,6 +99,12 @@ class Client:
         content_type: str | None = None,
         metadata: Mapping[str, str] | None = None,
         labels: Mapping[str, str] | None = None,
+        content_disposition: str | None = None,
+        cache_control: str | None = None,
+        storage_class: str | None = None,
+        acl: str | None = None,
+        encryption: str | None = None,
+        tags: Mapping[str, str] | None = None,
         on_conflict: str | None = None,
         checksum: str | None = None,
         priority: str | None = None,
@@ -115,14 +121,21 @@ class Client:
             "key": key,
             "key_template": key_template,
             "content_type": content_type,
+            "content_disposition": content_disposition,
+            "cache_control": cache_control,
+            "storage_class": storage_class,
+            "acl": acl,
+            "encryption": encryption,
             "on_conflict": on_conflict,
             "checksum": checksum,
             "priority": priority,
         }
         headers = {"Content-Type": "application/octet-stream"}
-        for header, pairs in (("Bucketline-Metadata", metadata), ("Bucketline-Labels", labels)):
+        for name, pairs in (("Metadata", metadata), ("Labels", labels), ("Tags", tags)):
             if pairs:
-                headers[header] = ", ".join(f"{quote(k, safe='')}={quote(v, safe='')}" for k, v in pairs.items())
+                headers[f"Bucketline-{name}"] = ", ".join(
+                    f"{quote(k, safe='')}={quote(v, safe='')}" for k, v in pairs.items()
+                )
         if isinstance(file, str | os.PathLike):
             with Path(file).open("rb") as opened:
                 return self._send(opened, options, headers, on_sent)

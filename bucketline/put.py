@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from bucketline.cli import say
+from bucketline.cli import PROPERTIES, say
 from bucketline.client import Client, ClientError, Unreachable
 from bucketline.exits import FAILED, FINE, INTERRUPTED, USAGE, Failure
 from bucketline.report import Reporter, reporter
@@ -151,6 +151,8 @@ def _options(arguments: argparse.Namespace) -> dict[str, Any]:
         "content_type": arguments.content_type,
         "metadata": pairs(arguments.metadata, "--metadata"),
         "labels": pairs(arguments.label, "--label"),
+        **{name.replace("-", "_"): getattr(arguments, name.replace("-", "_")) for name in PROPERTIES},
+        "tags": pairs(arguments.tag, "--tag"),
         "on_conflict": arguments.on_conflict,
     }
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 
+from engine.content_types import HEAD_BYTES
 from engine.digests import Bytes, Digest, Digester
 from engine.disk import MAX_BUFFERS, Directory, Disk, explain
 from engine.errors import EngineError, SpoolUnavailable, TooLarge
@@ -40,6 +41,8 @@ class Incoming:
         self._path = layout.receiving(job_id)
         self.received = 0
         """Bytes taken so far; not all of them are on the disk."""
+        self.head = b""
+        """The first of them, by which a content type can be told."""
         self._layout = layout
         self._jobs = jobs
         self._disk = disk
@@ -67,6 +70,8 @@ class Incoming:
             self.received += len(data)
             if self._most is not None and self.received > self._most:
                 raise TooLarge(f"More than {self._most} bytes were sent.")
+            if len(self.head) < HEAD_BYTES:
+                self.head += bytes(data[: HEAD_BYTES - len(self.head)])
             self._digester.update(data)
             # Bytes are kept as they are, until a batch is full; anything else may change behind our back.
             self._batch.append(data if isinstance(data, bytes) else bytes(data))

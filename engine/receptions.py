@@ -105,7 +105,7 @@ class Reception:
                 )
         if wanted_digests(self.spec) - ({"sha256"} if digest.sha256 else set()):
             digest = self._incoming.digest_again(wanted_digests(self.spec))
-        spec, plans = self._service.desk.finish(self.spec, digest)
+        spec, plans = self._service.desk.finish(self.spec, digest, self._incoming.head)
         self.spec = spec
         return Sidecar(spec=spec, digest=digest, accepted_ms=int(time.time() * 1000), transfers=plans)
 

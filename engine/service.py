@@ -16,6 +16,7 @@ from backends.registry import Destination
 from backends.structs import prepare_structs
 from engine import operations
 from engine.config import Settings
+from engine.content_types import HEAD_BYTES
 from engine.digests import Digester
 from engine.errors import Conflict, EngineError, Invalid, LedgerUnavailable, NotFound
 from engine.feed import Event, Feed
@@ -111,13 +112,15 @@ class AsyncService:
             )
         try:
             size = os.stat(path).st_size
+            with open(path, "rb") as file:
+                head = file.read(HEAD_BYTES)
         except OSError as error:
             raise Invalid(
                 f"The file cannot be read: {error.strerror}.", errors=[{"pointer": "/source/path", "detail": "Gone."}]
             ) from error
         digest = Digester(size).digest()
         digest = type(digest)(size=size, checksum=b"\0\0\0\0", block_size=digest.block_size, blocks=b"")
-        finished, plans = self.desk.finish(spec, digest)
+        finished, plans = self.desk.finish(spec, digest, head)
         return Sidecar(spec=finished, digest=digest, accepted_ms=int(time.time() * 1000), transfers=plans)
 
     # ------------------------------------------------------------------ looking

@@ -6,20 +6,21 @@ from __future__ import annotations
 
 import base64
 import binascii
-import mimetypes
 import os
 import re
 import stat
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import uuid_utils
 
+from backends.base import FURTHER_PROPERTIES
 from backends.config import Configuration, UnknownDestination
 from backends.registry import Destination
-from engine import keys
+from engine import content_types, keys
 from engine.config import Settings
 from engine.digests import Digest
 from engine.errors import ChecksumMismatch, Invalid, TooLarge
@@ -31,6 +32,10 @@ MAX_LABELS = 64
 MAX_LABEL_BYTES = 256
 MAX_DESTINATIONS = 32
 MAX_RETAIN_SECONDS = 366 * 86_400
+
+STAND_IN = "object"
+"""Stands for a key that depends on the content, as long as that is not known."""
+MAX_PROPERTY_BYTES = 1024
 
 _METADATA_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _LABEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -83,6 +88,7 @@ class Desk:
             destinations=[destination.name for destination in destinations],
             content_type=self._content_type(options, name, faults),
             metadata=self._metadata(options, faults),
+            **_further_properties(options, faults),
             labels=self._labels(options, faults),
             on_conflict=options.on_conflict,
             checksum=options.checksum,
@@ -98,8 +104,10 @@ class Desk:
         faults.raise_if_any()
         return self._with_key(spec, destinations)
 
-    def finish(self, spec: JobSpec, digest: Digest) -> tuple[JobSpec, list[TransferPlan]]:
-        """The specification with its key, and the plan of every transfer, when all bytes are there.
+    def finish(self, spec: JobSpec, digest: Digest, head: bytes) -> tuple[JobSpec, list[TransferPlan]]:
+        """The specification with key and content type, and the plan of every transfer, when all bytes are there.
+
+        head: the file's first bytes (`content_types.HEAD_BYTES` of them, if it has so many).
 
         Raises ChecksumMismatch when they are not those that the client announced, Invalid when they fit no plan.
         """
@@ -116,8 +124,11 @@ class Desk:
                 crc32c=digest.checksum.hex(),
             )
             spec = msgspec.structs.replace(spec, key=key)
+        if spec.content_type is None:
+            spec = msgspec.structs.replace(spec, content_type=content_types.sniffed(head))
         faults = Faults()
         faults.add("/key", _fault_of_key(spec.key or "", destinations))
+        self._check_objects(spec, spec.key or "", destinations, faults)
         plans = [
             self._plan(spec, destination, digest.size, index, faults) for index, destination in enumerate(destinations)
         ]
@@ -209,11 +220,10 @@ class Desk:
         faults.add("/name", keys.fault_of_name(name))
         return name
 
-    def _content_type(self, options: SubmitOptions, name: str, faults: Faults) -> str:
+    def _content_type(self, options: SubmitOptions, name: str, faults: Faults) -> str | None:
         given = options.content_type
         if given is None:
-            guessed, encoding = mimetypes.guess_type(name)
-            return guessed if guessed and not encoding else "application/octet-stream"
+            return content_types.by_name(name)
         if len(given) > 255 or not given.isascii() or not _CONTENT_TYPE.fullmatch(given):
             faults.add(
                 "/content_type", "A content type is type/subtype, with parameters if need be, in printable ASCII."
@@ -236,6 +246,13 @@ class Desk:
         if len(kept) < len(options.metadata):
             faults.add("/metadata", "Metadata names that differ only in case are the same name to a store.")
         return kept
+
+    def _check_objects(self, spec: JobSpec, key: str, destinations: Sequence[Destination], faults: Faults) -> None:
+        """What a provider would refuse about this object, or not keep, is refused now."""
+        pointed = "/key" if spec.key is not None else "/key_template"
+        for destination in destinations:
+            for name, text in destination.object_faults(key, spec.properties):
+                faults.add(pointed if name == "key" else f"/{name}", text)
 
     def _labels(self, options: SubmitOptions, faults: Faults) -> dict[str, str]:
         if len(options.labels) > MAX_LABELS:
@@ -280,15 +297,31 @@ class Desk:
         """Renders the key where it does not depend on the content, so that a bad one is refused before the body is
         read.
         """
-        if spec.key is not None or keys.needs_content(spec.key_template):
+        faults = Faults()
+        if spec.key is None and keys.needs_content(spec.key_template):
+            self._check_objects(spec, STAND_IN, destinations, faults)
+            faults.raise_if_any()
             return spec
-        key = keys.render(
-            spec.key_template, job=spec.id, name=spec.name, created_ms=spec.created_ms, labels=spec.labels
-        )
-        fault = _fault_of_key(key, destinations)
-        if fault:
-            raise Invalid(fault, errors=[{"pointer": "/key_template", "detail": fault}])
+        key = spec.key
+        if key is None:
+            key = keys.render(
+                spec.key_template, job=spec.id, name=spec.name, created_ms=spec.created_ms, labels=spec.labels
+            )
+            faults.add("/key_template", _fault_of_key(key, destinations))
+        self._check_objects(spec, key, destinations, faults)
+        faults.raise_if_any()
         return msgspec.structs.replace(spec, key=key)
+
+
+def _further_properties(options: SubmitOptions, faults: Faults) -> dict[str, Any]:
+    """The properties that only some stores have; whether these do is asked when the key is known."""
+    found = {name: getattr(options, name) for name in FURTHER_PROPERTIES}
+    for name, value in found.items():
+        for text in [value or ""] if name != "tags" else [*value, *value.values()]:
+            faults.add(f"/{name}", keys.fault_of_text(text))
+            if len(text.encode(errors="replace")) > MAX_PROPERTY_BYTES:
+                faults.add(f"/{name}", f"At most {MAX_PROPERTY_BYTES} bytes.")
+    return found
 
 
 def plan_for(destination: Destination, size: int) -> Plan:

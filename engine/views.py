@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from backends.base import FURTHER_PROPERTIES
 from engine.models import JOB_OVER, JobSpec
 from engine.planner import Plan
 from engine.records import JobRecord, TransferRecord, crc_text, unpack_receipt
@@ -44,6 +45,7 @@ def job_view(record: JobRecord) -> Json:
         "key": spec.key,
         "content_type": spec.content_type,
         "metadata": spec.metadata,
+        **{name: getattr(spec, name) for name in FURTHER_PROPERTIES if getattr(spec, name)},
         "labels": spec.labels,
         "on_conflict": spec.on_conflict,
         "priority": spec.priority,

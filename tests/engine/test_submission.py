@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from backends import checksums
+from backends.base import Properties
 from backends.config import Configuration, load
 from engine.config import Settings
 from engine.digests import Digest, Digester
@@ -21,6 +22,7 @@ from engine.models import JobSpec, SubmitOptions
 from engine.submission import MAX_DESTINATIONS, MAX_LABELS, Desk, wanted_digests
 
 NOON = 1_795_435_200.0  # 2026-11-23T12:00:00Z
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(32)
 PLUGINS = """
 default = "media"
 
@@ -38,6 +40,15 @@ limits       = { part_size = "64KiB", concurrency = 3 }
 backend      = "memory"
 space        = "small"
 capabilities = { max_object = "1MiB", create_only = false, parallel_parts = false }
+
+[destinations.plain]
+backend      = "memory"
+space        = "plain"
+capabilities = { metadata = false, properties = [] }
+
+[destinations.s3]
+backend = "s3"
+bucket  = "bucket"
 
 [routes.everywhere]
 mirror = ["archive", "media"]
@@ -91,7 +102,7 @@ def test_with_no_option_at_all_there_is_a_job(desk: Desk) -> None:
     assert spec.destinations == ["media"]
     assert spec.name == "upload"
     assert spec.key == f"{spec.id}/upload"
-    assert spec.content_type == "application/octet-stream"
+    assert spec.content_type is None, "only its bytes can tell"
     assert (spec.owner, spec.node, spec.created_ms) == ("bootstrap", "n1", int(NOON * 1000))
     assert spec.retain_seconds == 604_800
 
@@ -129,7 +140,84 @@ def test_where_the_name_comes_from(desk: Desk, options: dict[str, Any], name: st
 def test_the_content_type_is_guessed_only_when_it_is_not_given(desk: Desk) -> None:
     assert prepared(desk, name="a.png").content_type == "image/png"
     assert prepared(desk, name="a.png", content_type="text/plain; q=1").content_type == "text/plain; q=1"
-    assert prepared(desk, name="a.tar.gz").content_type == "application/octet-stream"
+    assert prepared(desk, name="a.tar.gz").content_type == "application/gzip", "it is no tar before it is unpacked"
+
+
+@pytest.mark.parametrize(
+    ("head", "content_type"),
+    [
+        (PNG, "image/png"),
+        (b"%PDF-1.7 ...", "application/pdf"),
+        (b"PK\x03\x04 what is in it stands further behind", "application/zip"),
+        (b"<html><script>alert(1)</script>", "application/octet-stream"),
+        (b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>', "application/octet-stream"),
+        (b"just text", "application/octet-stream"),
+        (b"", "application/octet-stream"),
+    ],
+)
+def test_bytes_tell_the_content_type_where_the_name_does_not(desk: Desk, head: bytes, content_type: str) -> None:
+    """But nothing that a browser would run: who uploads a page must not have it served as one."""
+    finished, _ = desk.finish(prepared(desk), digest_of(head), head)
+    assert finished.content_type == content_type
+
+
+def test_bytes_have_no_say_where_the_name_tells(desk: Desk) -> None:
+    finished, _ = desk.finish(prepared(desk, name="a.txt"), digest_of(PNG), PNG)
+    assert finished.content_type == "text/plain"
+
+
+PROPERTIES: dict[str, Any] = {
+    "content_disposition": "attachment",
+    "cache_control": "no-store",
+    "storage_class": "COLD",
+    "acl": "private",
+    "encryption": "AES256",
+    "tags": {"team": "blue"},
+}
+
+
+def test_properties_of_the_object_are_kept_for_the_worker(desk: Desk) -> None:
+    spec = prepared(desk, content_type="text/plain", metadata={"a": "b"}, **PROPERTIES)
+    assert spec.properties == Properties(content_type="text/plain", metadata={"a": "b"}, **PROPERTIES)
+
+
+@pytest.mark.parametrize("name", PROPERTIES)
+def test_what_a_destination_does_not_keep_is_refused(desk: Desk, name: str) -> None:
+    assert pointers(desk, destinations=["plain"], **{name: PROPERTIES[name]}) == [f"/{name}"]
+
+
+def test_metadata_is_refused_where_it_would_be_lost(desk: Desk) -> None:
+    assert pointers(desk, destinations=["plain"], metadata={"a": "b"}) == ["/metadata"]
+    assert prepared(desk, destinations=["plain"], content_type="text/plain").content_type == "text/plain"
+
+
+@pytest.mark.parametrize(
+    ("options", "pointer"),
+    [
+        ({"cache_control": "a\r\nX-Evil: 1"}, "/cache_control"),
+        ({"content_disposition": "x" * 1025}, "/content_disposition"),
+        ({"tags": {"a": "b\0"}}, "/tags"),
+        ({"acl": "\ud800"}, "/acl"),
+    ],
+)
+def test_properties_are_text_of_some_length(desk: Desk, options: dict[str, Any], pointer: str) -> None:
+    assert pointer in pointers(desk, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "pointer"),
+    [
+        ({"key": "a\x7fb"}, "/key"),
+        ({"storage_class": "cold"}, "/storage_class"),
+        ({"tags": {str(number): "" for number in range(11)}}, "/tags"),
+        ({"metadata": {"a": "ü" * 1000}}, "/metadata"),
+        ({"key_template": "{sha256}", "encryption": "rot13"}, "/encryption"),
+    ],
+)
+def test_what_the_provider_would_refuse_is_refused_before_the_body(
+    desk: Desk, options: dict[str, Any], pointer: str
+) -> None:
+    assert pointer in pointers(desk, destinations=["s3"], **options)
 
 
 def test_metadata_names_become_lower_case_as_stores_make_them(desk: Desk) -> None:
@@ -236,7 +324,7 @@ def test_a_body_of_unknown_length_is_judged_when_it_is_there(desk: Desk) -> None
     spec = prepared(desk, destinations=["small"])
 
     with pytest.raises(Invalid) as refused:
-        desk.finish(spec, digest_of(bytes((1 << 20) + 1)))
+        desk.finish(spec, digest_of(bytes((1 << 20) + 1)), b"")
 
     assert refused.value.errors[0]["pointer"] == "/destinations/0"
 
@@ -295,7 +383,7 @@ def test_what_is_no_readable_file_is_refused(desk_with: Callable[..., Desk], all
 def test_every_destination_gets_its_plan(desk: Desk) -> None:
     spec = prepared(desk, destinations=["archive", "media", "small"], key="a/b")
 
-    _, plans = desk.finish(spec, digest_of(bytes(200_000)))
+    _, plans = desk.finish(spec, digest_of(bytes(200_000)), b"")
 
     assert [(plan.destination, plan.key, plan.total, plan.whole) for plan in plans] == [
         ("archive", "a/b", 4, False),
@@ -315,7 +403,7 @@ def test_a_key_made_of_the_content_is_known_at_the_end(desk: Desk) -> None:
     assert spec.key is None
     assert wanted_digests(spec) == {"sha256"}
 
-    finished, plans = desk.finish(spec, digest_of(b"content", "sha256"))
+    finished, plans = desk.finish(spec, digest_of(b"content", "sha256"), b"")
 
     expected = f"{hashlib.sha256(b'content').hexdigest()}/{checksums.crc32c(b'content'):08x}.txt"
     assert finished.key == expected
@@ -326,7 +414,7 @@ def test_a_key_made_of_labels_and_content_is_checked_at_the_end(desk: Desk) -> N
     spec = prepared(desk, key_template="{label.dir}/{crc32c}", labels={"dir": ".."})
 
     with pytest.raises(Invalid) as refused:
-        desk.finish(spec, digest_of(b"content"))
+        desk.finish(spec, digest_of(b"content"), b"")
 
     assert refused.value.errors[0]["pointer"] == "/key"
 
@@ -342,15 +430,15 @@ def test_the_announced_checksum_must_be_that_of_the_bytes(desk: Desk, checksum: 
     spec = prepared(desk, checksum=checksum)
     wanted = wanted_digests(spec)
 
-    desk.finish(spec, digest_of(b"content", *wanted))
+    desk.finish(spec, digest_of(b"content", *wanted), b"")
     with pytest.raises(ChecksumMismatch, match="nothing was kept"):
-        desk.finish(spec, digest_of(b"c0ntent", *wanted))
+        desk.finish(spec, digest_of(b"c0ntent", *wanted), b"")
 
 
 def test_a_destination_that_went_away_meanwhile(desk: Desk) -> None:
     spec = msgspec.structs.replace(prepared(desk), destinations=["gone"])
 
     with pytest.raises(Invalid) as refused:
-        desk.finish(spec, digest_of(b""))
+        desk.finish(spec, digest_of(b""), b"")
 
     assert refused.value.code == "unknown_destination"

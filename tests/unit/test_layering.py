@@ -36,7 +36,9 @@ FOREIGN = {
 }
 
 # The layers inside the engine: pure modules know no effects, and effects know nothing of those who orchestrate them.
-PURE = {"models", "planner", "retry", "errors", "config", "keys", "digests", "records", "operations", "steps", "views"}
+PURE = {"models", "planner", "retry", "errors", "config", "keys", "digests", "records", "operations", "steps", "views",
+    "content_types",
+}  # fmt: skip
 EFFECTS = {"layout", "disk", "space", "write_behind", "incoming", "staged", "spool", "tombstones", "sources", "ledger"}
 
 # What a pure module has no use for: networks, disks, threads, clocks and dice come from its callers.

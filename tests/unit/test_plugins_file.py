@@ -108,6 +108,7 @@ def destination(lines: str) -> str:
     return f'[destinations.x]\nbackend = "memory"\n{lines}'
 
 
+BACKENDS = "[destinations.x] backend: names the kind of storage (one of: azure, fsspec, gcs, local, memory, s3)"
 LOCAL = '[destinations.x]\nbackend = "local"\n'
 
 MISTAKES = {
@@ -122,13 +123,28 @@ MISTAKES = {
     "destinations = 7": "destinations: takes tables such as [destinations.media]",
     "[destinations]\nx = 7": "destinations.x: is no table; write [destinations.x]",
     '[destinations."a/b"]\nbackend = "memory"': ("[destinations.'a/b']: a name has 1 to 64 letters, digits, - and _"),
+    # properties
+    destination("properties = { cache_controll = 'x' }"): (
+        "[destinations.x] properties.cache_controll: unknown property 'cache_controll' (did you mean 'cache_control'?)"
+    ),
+    destination("properties = { cache_control = 7 }"): (
+        "[destinations.x] properties.cache_control: takes text, not a whole number"
+    ),
+    destination("properties = 7"): "[destinations.x] properties: takes a table, { name = value }",
+    '[destinations.x]\nbackend = "s3"\nbucket = "bbb"\nproperties = { storage_class = "cold" }': (
+        "[destinations.x] properties.storage_class: Destination 'x': "
+        "S3 takes a word such as STANDARD_IA or GLACIER_IR here."
+    ),
+    '[destinations.x]\nbackend = "s3"\nbucket = "bbb"\nprefix = "' + "x" * 1025 + '"': (
+        "[destinations.x] prefix: Destination 'x': The key has 1026 bytes; S3 takes 1024."
+    ),
     # the default
     'default = "y"\n' + destination(""): "default: unknown destination or route 'y' (known: x)",
     "default = 7\n" + destination(""): "default: takes the name of a destination or route",
     destination("") + '[destinations.y]\nbackend = "memory"': "default: is missing (name one of: x, y)",
     # the backend
-    "[destinations.x]": "[destinations.x] backend: names the kind of storage (one of: local, memory, s3)",
-    "[destinations.x]\nbackend = 7": "[destinations.x] backend: names the kind of storage (one of: local, memory, s3)",
+    "[destinations.x]": BACKENDS,
+    "[destinations.x]\nbackend = 7": BACKENDS,
     '[destinations.x]\nbackend = "memroy"': (
         "[destinations.x] backend: there is no backend 'memroy' (did you mean 'memory'?)"
     ),
