@@ -135,6 +135,8 @@ class TransferPlan(msgspec.Struct, frozen=True, kw_only=True):
     total: int
     window: int
     whole: bool
+    ordered: bool = False
+    """Parts go one after the other from the first: none begins before the one before it is recorded."""
     priority: Priority = "normal"
 
 

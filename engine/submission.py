@@ -343,6 +343,7 @@ def transfer_plan(spec: JobSpec, destination: Destination, fingerprint: str, cut
         total=cut.total,
         window=destination.concurrency if destination.capabilities.parallel_parts else 1,
         whole=cut.total == 1,
+        ordered=not destination.capabilities.parallel_parts,
         priority=spec.priority,
     )
 

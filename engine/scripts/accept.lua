@@ -1,6 +1,6 @@
 -- The bytes are durable: the job is real. Also makes a job again that Redis lost (from the spool's sidecar), so it needs no earlier state.
 -- ARGV: id, spec JSON, owner, node, size, crc32c, sha256, run, keep_ms, retain_ms, lease_max_ms, remade ('1' | ''), created_ms, transfers JSON
---   transfers: list of {destination, backend, key, claim, url, fingerprint, part_size, total, window, whole, priority}
+--   transfers: list of {destination, backend, key, claim, url, fingerprint, part_size, total, window, whole, ordered, priority}
 -- -> {'accepted', clock, snapshot, tid, mint, …} (a token for each transfer) | {'already', state}
 local id = ARGV[1]
 local job = job_key(id)
@@ -21,7 +21,7 @@ for n, plan in ipairs(transfers) do
   local t = key_of(tid)
   redis.call('HSET', t, 'destination', plan.destination, 'backend', plan.backend, 'key', plan.key, 'claim', plan.claim, 'url', plan.url,
     'fingerprint', plan.fingerprint, 'part_size', plan.part_size, 'total', plan.total, 'available', plan.total, 'window', plan.window,
-    'whole', plan.whole and 1 or 0, 'priority', plan.priority or 'normal', 'size', ARGV[5], 'state', 'pending', 'next', 1, 'sent', 0, 'floor', 0, 'unproved', 0,
+    'whole', plan.whole and 1 or 0, 'ordered', plan.ordered and 1 or 0, 'priority', plan.priority or 'normal', 'size', ARGV[5], 'state', 'pending', 'next', 1, 'sent', 0, 'floor', 0, 'unproved', 0,
     'session', '', 'ending', '', 'hold', '', 'attempts', 0, 'restarts', 0, 'error', '', 'intent', 0,
     'lost_begin', ARGV[12] == '1' and 1 or 0, 'lease_max', ARGV[11], 'mint', 1, 'tokens', 1, 'touched', now, 'backoff', 0)
   queue_up(P .. 'claim:' .. plan.destination .. ':' .. plan.claim, tid)

@@ -146,9 +146,10 @@ local function demand(tid, T)
   local live = live_leases(t, T)
   if T.ending == '' and T.state == 'uploading' and T.whole ~= '1' then
     if T.hold ~= '' then return 0, live, 'parts' end
-    local work = redis.call('ZCOUNT', t .. ':due', '-inf', now)
-      + redis.call('ZCARD', t .. ':leases') - live
-      + math.max(0, num(T.available) - num(T.next) + 1)
+    local again = redis.call('ZCOUNT', t .. ':due', '-inf', now) + redis.call('ZCARD', t .. ':leases') - live
+    local work = again + math.max(0, num(T.available) - num(T.next) + 1)
+    -- A store that takes parts in order only: while one waits to be tried again, nothing behind it may go.
+    if T.ordered == '1' and again == 0 and redis.call('ZCARD', t .. ':due') > 0 then work = 0 end
     return math.max(0, math.min(num(T.window) - live, work)), live, 'parts'
   end
   if live > 0 or OVER[T.state] then return 0, live, 'small' end

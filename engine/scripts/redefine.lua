@@ -1,6 +1,6 @@
 -- The destination's definition is another one than when the transfer was planned: it begins again, on the new one. A session at the old
 -- one cannot be reached any more; it is put on record as an orphan.
--- ARGV: tid, mint, fence, plan JSON {key, claim, url, fingerprint, part_size, total, window, whole}   ->  {'ok' | 'stale', lane, mint, extra}
+-- ARGV: tid, mint, fence, plan JSON {key, claim, url, fingerprint, part_size, total, window, whole, ordered}   ->  {'ok' | 'stale', lane, mint, extra}
 local tid, mint, fence = ARGV[1], ARGV[2], ARGV[3]
 local plan = cjson.decode(ARGV[4])
 local t = key_of(tid)
@@ -16,7 +16,7 @@ end
 redis.call('ZREM', claim_of(T), tid)
 begin_again(tid, T)
 redis.call('HSET', t, 'key', plan.key, 'claim', plan.claim, 'url', plan.url, 'fingerprint', plan.fingerprint, 'part_size', plan.part_size,
-  'total', plan.total, 'available', plan.total, 'window', plan.window, 'whole', plan.whole and 1 or 0, 'lost_begin', 0)
+  'total', plan.total, 'available', plan.total, 'window', plan.window, 'whole', plan.whole and 1 or 0, 'ordered', plan.ordered and 1 or 0, 'lost_begin', 0)
 queue_up(P .. 'claim:' .. T.destination .. ':' .. plan.claim, tid)
 look_soon(tid, now)
 touch_job(job_of(tid))

@@ -41,10 +41,12 @@ def spec_of(number: int = 1, **changes: Any) -> JobSpec:
     return msgspec.structs.replace(spec, **changes)
 
 
-def plan_of(destination: str = "media", *, parts: int = 3, window: int = 2, key: str = "key-1") -> TransferPlan:
+def plan_of(
+    destination: str = "media", *, parts: int = 3, window: int = 2, key: str = "key-1", ordered: bool = False
+) -> TransferPlan:
     return TransferPlan(
         destination=destination, backend="memory", key=key, claim=key, url=f"memory://{destination}/{key}",
-        fingerprint="f", part_size=PART, total=parts, window=window, whole=parts == 1,
+        fingerprint="f", part_size=PART, total=parts, window=window, whole=parts == 1, ordered=ordered,
     )  # fmt: skip
 
 
@@ -59,11 +61,12 @@ def accept_of(
     remade: bool = False,
     keep_seconds: float = 600,
     lease_seconds: float = 30,
+    ordered: bool = False,
     **changes: Any,
 ) -> Operation[Accepted]:
     """The operation that accepts job `number`: `parts` parts of 16 bytes to each destination."""
     spec = spec_of(number, destinations=list(to), **changes)
-    plans = [plan_of(name, parts=parts, window=window, key=key or f"key-{number}") for name in to]
+    plans = [plan_of(name, parts=parts, window=window, key=key or f"key-{number}", ordered=ordered) for name in to]
     return operations.accept(
         spec, plans, size=parts * PART, crc32c="AAAAAA==", sha256="", keep_seconds=keep_seconds,
         lease_seconds=lease_seconds, run=run, remade=remade,

@@ -119,6 +119,46 @@ def test_part_leases_never_exceed_the_window(books: Books) -> None:
     assert books.lease().number == 3
 
 
+# -- stores that take parts in order only ----------------------------------------------------------------------------
+
+
+def test_while_a_part_waits_to_be_tried_again_nothing_behind_it_goes(books: Books) -> None:
+    books.accept(parts=3, window=1, ordered=True)
+    books.begin()
+    books.record(books.lease())
+    books.fail(books.lease(), "retry", seconds=20)
+    assert books.ask() == "idle"
+    assert books.sweep().tokens == []
+
+    books.later(20)
+    again = books.lease()
+    assert (again.number, again.attempt) == (2, 2)
+    books.record(again)
+    assert books.lease().number == 3
+
+
+def test_a_part_given_back_comes_before_those_behind_it(books: Books) -> None:
+    books.accept(parts=3, window=1, ordered=True)
+    books.begin()
+    books.fail(books.lease(), "snooze")
+    assert books.lease().number == 1
+
+
+def test_a_part_whose_worker_died_comes_before_those_behind_it(books: Books) -> None:
+    books.accept(parts=3, window=1, ordered=True)
+    books.begin()
+    books.lease(seconds=30)
+    books.later(31)
+    assert books.lease().number == 1
+
+
+def test_where_order_does_not_matter_the_others_go_on(books: Books) -> None:
+    books.accept(parts=3, window=1)
+    books.begin()
+    books.fail(books.lease(), "retry", seconds=20)
+    assert books.lease().number == 2
+
+
 # -- time that runs out -----------------------------------------------------------------------------------------------
 
 

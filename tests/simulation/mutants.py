@@ -112,6 +112,7 @@ MUTANTS = [
     ),
     Mutant("leases never run out", {"prelude": ("'(' .. now, now + num(T.lease_max))", "'-inf', '+inf')")}),
     Mutant("the window is not kept", {"prelude": ("math.min(num(T.window) - live, work)", "work")}),
+    Mutant("parts overtake where order matters", {"prelude": ("if T.ordered == '1' and again == 0", "if false")}),
     Mutant(
         "two jobs write one key at once",
         {"prelude": ("redis.call('ZRANGE', claim_of(T), 0, 0)[1] ~= tid", "false")},

@@ -73,7 +73,7 @@ class Api:
 
     def _accept(self, case: Case, spec: JobSpec) -> None:
         digest = digest_of(case.data)
-        spec, plans = self.desk.finish(spec, digest)
+        spec, plans = self.desk.finish(spec, digest, b"")
         case.spec, case.plans = spec, plans
         settings = self.world.settings
         sidecar = Sidecar(spec=spec, digest=digest, accepted_ms=int(time.time() * 1000), transfers=plans)

@@ -26,7 +26,7 @@ from backends.errors import (
     Unavailable,
 )
 from engine.records import crc_text
-from tests.simulation.kernel import SECOND, Kernel, Process
+from tests.simulation.kernel import SECOND, Kernel, Process, Violation
 
 MARK = "bucketline-job"
 
@@ -39,6 +39,8 @@ class Habits(msgspec.Struct, frozen=True, kw_only=True):
     whole_checksum: bool = True
     completes_twice: bool = False
     """A second complete of the same session succeeds again instead of finding no session."""
+    in_order: bool = False
+    """Takes part n only when it has all before it."""
     abilities: frozenset[str] = frozenset({"PutsWhole", "ListsParts", "ListsSessions", "ReadsRanges", "DeletesObjects"})
 
     @property
@@ -114,6 +116,7 @@ class Provider:
             max_object=1 << 30,
             checksums=("crc32c",) if self.habits.part_checksums else (),
             create_only=True,
+            parallel_parts=not self.habits.in_order,
             metadata=self.habits.metadata,
         )
 
@@ -136,6 +139,8 @@ class Provider:
 
     def put_part(self, session: dict[str, Any], number: int, data: bytes) -> Receipt:
         upload = self._upload(session)
+        if self.habits.in_order and not upload.parts.keys() >= set(range(1, number)):
+            self.kernel.fail(Violation(f"{self.name} got part {number} before those in front of it"))
         upload.parts[number] = data
         return Receipt(number, len(data), _etag(data), self._checksum(data) if self.habits.part_checksums else "")
 

@@ -225,11 +225,11 @@ class Watch:
         errand = current.get()
         if verb == "delete" and errand is not None:
             stored = provider.objects.get(args[0])
-            if stored is not None and stored.metadata.get(MARK) not in (None, errand.lease.job):
+            if stored is not None and stored.properties.metadata.get(MARK) not in (None, errand.lease.job):
                 raise Violation(f"job {errand.lease.job} deletes the object of another at {args[0]}")
         if verb not in ("begin", "put_part", "complete", "put_whole"):
             return
-        job = kwargs["metadata"][MARK] if "metadata" in kwargs else provider.owners.get(args[0]["id"], "")
+        job = kwargs["properties"].metadata[MARK] if "properties" in kwargs else provider.owners.get(args[0]["id"], "")
         if job in self.tainted or job not in self.world.cases:
             return
         server = self.world.redises.server
@@ -302,17 +302,20 @@ class Watch:
         faults += [
             f"session {name} of transfer {case.id}/{n} ({record['state']}) is open at its provider"
             for name, upload in provider.uploads.items()
-            if upload.metadata.get(MARK) == case.id and self._can_be_found(case, provider, upload.key, record["key"])
+            if upload.properties.metadata.get(MARK) == case.id
+            and self._can_be_found(case, provider, upload.key, record["key"])
         ]
         faults += [
             f"transfer {case.id}/{n} has left an object at {key}, which is not its key {record['key']}"
             for key, found in provider.objects.items()
-            if found.metadata.get(MARK) == case.id and key != record["key"] and self._is_known(case, provider)
+            if found.properties.metadata.get(MARK) == case.id
+            and key != record["key"]
+            and self._is_known(case, provider)
         ]
         stored = provider.objects.get(record["key"])
-        ours = stored is not None and stored.metadata.get(MARK) == case.id
+        ours = stored is not None and stored.properties.metadata.get(MARK) == case.id
         failed_after = stored is None and self._replaced_in_vain(case, record)
-        wrong = stored is None or (stored.metadata.get(MARK) == case.id and stored.data != case.data)
+        wrong = stored is None or (stored.properties.metadata.get(MARK) == case.id and stored.data != case.data)
         if record["state"] == "succeeded" and wrong and not failed_after:
             faults.append(f"transfer {case.id}/{n} succeeded, and its object is not there")
         if record["state"] == "cancelled" and ours and provider.habits.tidy:
