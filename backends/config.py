@@ -7,7 +7,7 @@ import re
 import stat
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,8 @@ class Configuration:
     destinations: dict[str, Destination]
     routes: dict[str, list[str]] = field(default_factory=dict)
     """The destinations of each route; a copy goes to every one of them."""
+    files: tuple[Path, ...] = ()
+    """Files beside plugins.toml that secrets were read from."""
 
     @classmethod
     def local(cls, root: Path) -> Configuration:
@@ -78,7 +80,7 @@ def load(
     around = Surroundings(path.absolute().parent, environ, reserved or {}, world_readable, faults)
     configuration = _read(document, around)
     faults.raise_if_any()
-    return configuration
+    return replace(configuration, files=tuple(around.files))
 
 
 def _parse(path: Path, faults: FaultList) -> tuple[dict[str, Any], bool]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ NOT_YET = "this version does not act on it"
 PART_STEP = 64 * KIB
 """Part sizes are multiples of this, so that parts start where the checksum blocks of the spool do."""
 CONCURRENCY = range(1, 65)
+_LARGEST_SECRET = 64 * KIB
 _UNKNOWN = Capabilities(max_part=5 * TIB)
 """Stands in for capabilities that cannot be asked for, because the options are wrong; it finds no fault of its own."""
 _COMMON = ("backend", "prefix", "key_template", "limits", "capabilities", "properties")
@@ -40,6 +41,8 @@ class Surroundings:
     world_readable: bool
     """Whether everybody on this machine can read the file."""
     faults: FaultList
+    files: list[Path] = field(default_factory=list)
+    """Other files that were read on the way; filled while reading."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ def read_destination(name: str, table: dict[str, Any], around: Surroundings) -> 
     if len(faults.found) > before:
         return None  # what is wrong with a value that could not be put in would only confuse
     own = {key: value for key, value in expanded.items() if key not in _COMMON}
+    own = _with_secret_files(own, plugin, place, around)
     options = read_options(own, plugin.Options, place=place, folder=around.folder, faults=faults, common=_COMMON)
     capabilities = _UNKNOWN
     if options is not None:
@@ -108,6 +112,36 @@ def _check_secrets(table: Mapping[str, Any], plugin: Plugin, place: str, around:
                 "is a secret in a file that everybody on this machine can read",
                 "take it from the environment with ${NAME}, or chmod o-r the file",
             )
+
+
+def _with_secret_files(table: dict[str, Any], plugin: Plugin, place: str, around: Surroundings) -> dict[str, Any]:
+    """`secret_file = "/run/secrets/key"` stands for `secret`, with what is in the file (its last newline does not)."""
+    found = dict(table)
+    for key in sorted(plugin.secrets):
+        if f"{key}_file" not in table:
+            continue
+        given = found.pop(f"{key}_file")
+        if key in table:
+            around.faults.add(f"{place} {key}_file", f"stands beside {key!r}", "give one of them")
+        elif not isinstance(given, str) or not given:
+            around.faults.add(f"{place} {key}_file", "takes the path of a file")
+        else:
+            path = around.folder / Path(given).expanduser()
+            around.files.append(path)
+            found[key] = _content_of(path, f"{place} {key}_file", around.faults)
+    return found
+
+
+def _content_of(path: Path, place: str, faults: FaultList) -> str:
+    try:
+        with path.open(encoding="utf-8") as file:
+            text = file.read(_LARGEST_SECRET + 1)
+    except (OSError, ValueError) as error:
+        faults.add(place, f"cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}")
+        return ""
+    if not text.strip() or len(text) > _LARGEST_SECRET:
+        faults.add(place, "is empty" if not text.strip() else "is too large for a secret")
+    return text.removesuffix("\n")
 
 
 def _check_paths(options: msgspec.Struct, place: str, around: Surroundings) -> None:

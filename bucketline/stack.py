@@ -108,6 +108,8 @@ class Stack:
     environ: Mapping[str, str]
     say: Callable[..., None]
     on_ready: Callable[[], None]
+    passes_hangup: bool = False
+    """Whether SIGHUP goes to the children, who read their configuration again, instead of ending everything."""
     ready: bool = False
     stopping: int = 0
     _started: list[Child] = field(default_factory=list)
@@ -195,9 +197,16 @@ class Stack:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         for number in STOP_SIGNALS:
             signal.signal(number, self._on_stop_signal)
+        if self.passes_hangup:
+            signal.signal(signal.SIGHUP, self._on_hangup)
 
     def _on_stop_signal(self, *_: object) -> None:
         self.stopping += 1
+
+    def _on_hangup(self, *_: object) -> None:
+        for child in self._started:
+            if child.process is not None:
+                child.process.send_signal(signal.SIGHUP)
 
     def _sleep(self, seconds: float | None) -> None:
         readable, _, _ = select.select([self._wake[0]], [], [], seconds)

@@ -18,4 +18,4 @@ def run(settings: Settings) -> int:
         trim_log(log)
         children.append(Child(f"worker {number}", ["worker", "--processes", "1"], log, WORKER_STOP_SECONDS, 1))
     environ = {**os.environ, **settings.environ(), "BUCKETLINE_PROCESSES": "1"}
-    return Stack([(children, lambda: True)], environ, say, lambda: None).run()
+    return Stack([(children, lambda: True)], environ, say, lambda: None, passes_hangup=True).run()

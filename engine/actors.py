@@ -39,6 +39,7 @@ def declare(broker: Broker, runtime: Runtime) -> None:
 
 def check_result(runtime: Runtime, name: str) -> dict[str, object]:
     """A real write, read back and delete at a destination, as JSON-able values."""
+    runtime.refresh()
     destination = runtime.configuration.destinations.get(name)
     from backends.probe import probe  # only a check needs it
 

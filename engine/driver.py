@@ -33,7 +33,7 @@ class LeaseLost(GivenBack):
 def perform(runtime: Runtime, errand: Errand) -> Outcome:
     """The outcome of the errand's step. Raises what the step could not handle: BackendError, EngineError, GivenBack."""
     held = errand.lease
-    store = runtime.store(held.destination)
+    store = runtime.store_of(held)
     if store.destination.fingerprint != held.fingerprint:
         return _plan_again(held, store.destination)
     work = Work(

@@ -18,6 +18,7 @@ from engine.config import Settings
 from engine.endings import Undertaker
 from engine.errors import EngineError
 from engine.ledger import Ledger
+from engine.plugins_file import PluginsFile
 from engine.records import Lease
 from engine.retry import Policy
 from engine.sources import PathSource
@@ -78,9 +79,22 @@ class Runtime:
     errands: dict[str, Errand] = field(default_factory=dict)
     """What this process has in hand, by fence."""
     owed: set[str] = field(default_factory=set)
+    plugins: PluginsFile | None = None
+    """Where `configuration` comes from, when it may change."""
     _stores: dict[str, Store] = field(default_factory=dict)
+    _retired: list[tuple[Store, frozenset[str]]] = field(default_factory=list)
+    """Stores that plugins.toml no longer describes, with the errands that may still use them."""
     _sources: OrderedDict[str, Source] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def store_of(self, lease: Lease) -> Store:
+        """Where the lease's step works. When that is not what the transfer was planned for, plugins.toml may have been
+        changed, and read by the API before us.
+        """
+        known = self.configuration.destinations.get(lease.destination)
+        if known is None or known.fingerprint != lease.fingerprint:
+            self.refresh()
+        return self.store(lease.destination)
 
     def store(self, name: str) -> Store:
         """The destination's backend, built at first use; EngineError when plugins.toml no longer has it."""
@@ -96,6 +110,24 @@ class Runtime:
                 abilities = abilities_of(backend)
                 self._stores[name] = Store(destination, backend, abilities)
             return self._stores[name]
+
+    def refresh(self, *, settled: bool = False) -> None:
+        """Reads plugins.toml again if it was changed: new steps follow it, steps under way keep what they have."""
+        if self.plugins is None or not self.plugins.refresh(settled=settled):
+            return
+        with self._lock:
+            self.configuration = self.plugins.current
+            for name, store in list(self._stores.items()):
+                if self.configuration.destinations.get(name) != store.destination:
+                    self._retired.append((self._stores.pop(name), frozenset(self.errands)))
+
+    def close_retired(self) -> None:
+        """Closes what the last change of plugins.toml has replaced, once no step uses it any more."""
+        with self._lock:
+            idle = [one for one in self._retired if not one[1] & self.errands.keys()]
+            self._retired = [one for one in self._retired if one not in idle]
+        for store, _ in idle:
+            store.backend.close()
 
     def source(self, lease: Lease) -> Source:
         """The job's source, remembered while it is in use: reading a sidecar for every part would cost more than
@@ -129,6 +161,6 @@ class Runtime:
         return errand.lost or self.monotonic() - errand.renewed_at > self.settings.lease_seconds
 
     def close(self) -> None:
-        for store in self._stores.values():
+        for store in [*self._stores.values(), *(store for store, _ in self._retired)]:
             store.backend.close()
         self.ledger.close()

@@ -12,6 +12,7 @@ from typing import Any
 
 import uuid_utils
 
+from backends.config import Configuration
 from backends.registry import Destination
 from backends.structs import prepare_structs
 from engine import operations
@@ -24,7 +25,7 @@ from engine.ledger import AsyncLedger
 from engine.listing import Query, list_jobs
 from engine.minter import Minter
 from engine.models import JOB_OVER, JobSpec, Sidecar, SubmitOptions, dumps
-from engine.plugins_file import configuration_of
+from engine.plugins_file import LOOK_SECONDS, PluginsFile
 from engine.receptions import Reception, accept_all, operation_of
 from engine.records import JobRecord
 from engine.restarts import remember_restart
@@ -44,8 +45,9 @@ class AsyncService:
     def __init__(self, settings: Settings) -> None:
         prepare_structs()
         self.settings = settings
-        self.configuration = configuration_of(settings)
-        self.desk = Desk(self.configuration, settings)
+        self.plugins = PluginsFile(settings)
+        self.desk = Desk(self.plugins.current, settings)
+        self._following: asyncio.Task[None] | None = None
         self.ledger = AsyncLedger(settings.redis_url)
         self.spool = Spool(
             settings.spool, limit=settings.spool_limit, durability=settings.durability, max_size=settings.max_size
@@ -57,12 +59,27 @@ class AsyncService:
         """Opens the spool and starts the minter. Redis may be away: requests then say so."""
         await asyncio.to_thread(self.spool.open)
         self.minter.start()
+        self._following = asyncio.create_task(self._follow())
 
     async def stop(self) -> None:
+        if self._following is not None:
+            self._following.cancel()
         await self.feed.stop()
         await asyncio.to_thread(self.minter.stop)
         await self.ledger.close()
         self.spool.close()
+
+    @property
+    def configuration(self) -> Configuration:
+        """The destinations and routes in force."""
+        return self.desk.configuration
+
+    async def _follow(self) -> None:
+        """Follows plugins.toml: what is submitted after a change goes where it says."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            if await asyncio.to_thread(self.plugins.refresh, settled=True):
+                self.desk = Desk(self.plugins.current, self.settings)
 
     # ------------------------------------------------------------------ submitting
 
@@ -290,7 +307,10 @@ class AsyncService:
     async def ready(self) -> Json:
         """Whether jobs can be accepted and carried: Redis, spool, configuration, workers."""
         checks: dict[str, Json] = {
-            "config": {"ok": True, "detail": f"{len(self.configuration.destinations)} destinations"}
+            "config": {
+                "ok": True,
+                "detail": self.plugins.fault or f"{len(self.configuration.destinations)} destinations",
+            }
         }
         try:
             found = await self.ledger.run(operations.stats())

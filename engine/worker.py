@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from backends.config import Configuration
 from backends.structs import prepare_structs
 from engine import operations
 from engine.config import Settings
@@ -20,7 +19,7 @@ from engine.disk import Disk
 from engine.endings import Undertaker
 from engine.errors import LedgerUnavailable, problem_of
 from engine.ledger import Ledger
-from engine.plugins_file import configuration_of
+from engine.plugins_file import LOOK_SECONDS, PluginsFile
 from engine.retry import GivenBack, Policy
 from engine.runtime import Runtime
 from engine.spool import Spool
@@ -38,12 +37,13 @@ GRACE_SECONDS = 8.0  # below the ten seconds after which container runtimes kill
 IDLE_POLL_MS = 1000
 
 
-def runtime_of(settings: Settings, configuration: Configuration) -> Runtime:
+def runtime_of(settings: Settings) -> Runtime:
     """The parts of a worker, connected lazily."""
     spool = Spool(
         settings.spool, limit=settings.spool_limit, durability=settings.durability, max_size=settings.max_size
     )
     spool.open()
+    plugins = PluginsFile(settings)
     policy = Policy(
         attempts=settings.retry_attempts,
         base_seconds=settings.retry_base_seconds,
@@ -53,7 +53,8 @@ def runtime_of(settings: Settings, configuration: Configuration) -> Runtime:
     ledger = Ledger(settings.redis_url)
     return Runtime(
         settings=settings,
-        configuration=configuration,
+        configuration=plugins.current,
+        plugins=plugins,
         ledger=ledger,
         spool=spool,
         policy=policy,
@@ -82,7 +83,7 @@ def run(settings: Settings, *, name: str | None = None) -> int:
         logging.ERROR
     )  # it warns of every token that finds nothing to do
     prepare_structs()
-    runtime = runtime_of(settings, configuration_of(settings))
+    runtime = runtime_of(settings)
     broker = WakingBroker(settings.broker_url, [Leasing(runtime), Retries(runtime), Progress(runtime)])
     declare(broker, runtime)
     for warning in _warnings(runtime):
@@ -95,13 +96,20 @@ def run(settings: Settings, *, name: str | None = None) -> int:
 
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGINT, leave)
+    look = threading.Event()
+    signal.signal(signal.SIGHUP, lambda number, frame: look.set())
 
     worker = Worker(broker, worker_threads=settings.threads, worker_timeout=IDLE_POLL_MS)
     sweeper = Sweeper(runtime, broker, name or f"{settings.node}:{os.getpid()}")
     broker.listen()
     worker.start()
     runtime.undertaker.start()
-    for target in (lambda: renew_forever(runtime), lambda: flush_forever(runtime), sweeper.forever):
+    for target in (
+        lambda: renew_forever(runtime),
+        lambda: flush_forever(runtime),
+        lambda: _follow(runtime, look),
+        sweeper.forever,
+    ):
         threading.Thread(target=target, daemon=True).start()
     log.info("working", node=settings.node, threads=settings.threads)
     stop.wait()
@@ -110,6 +118,15 @@ def run(settings: Settings, *, name: str | None = None) -> int:
     broker.close()
     runtime.close()
     return 0
+
+
+def _follow(runtime: Runtime, look: threading.Event) -> None:
+    """Follows plugins.toml; the body of one thread. `look`: somebody says that it was changed (SIGHUP)."""
+    while not runtime.stopping.is_set():
+        told = look.wait(LOOK_SECONDS)
+        look.clear()
+        runtime.refresh(settled=not told)
+        runtime.close_retired()
 
 
 def _warnings(runtime: Runtime) -> list[str]:

@@ -11,10 +11,12 @@ from backends.errors import AccessDenied, IntegrityError, ShortBody, Unavailable
 from engine import operations
 from engine.driver import LeaseLost, perform
 from engine.errors import EngineError
+from engine.plugins_file import PluginsFile
 from engine.records import Lease
 from engine.retry import GivenBack
 from engine.runtime import Errand
 from engine.steps import Begun, Ended, Recorded, Redefined, Settled
+from engine.submission import Desk
 from tests.engine.rig import PART, Rig, tap
 
 BIG = bytes(range(256)) * (PART * 2 // 256) + b"the end"
@@ -265,6 +267,41 @@ def test_an_end_needs_no_source(rig: Rig) -> None:
 
     assert isinstance(perform(rig.runtime, errand_of(rig, job)), Ended)
     assert rig.space.uploads == {}
+
+
+def test_a_changed_file_is_noticed_by_the_first_step_that_needs_it(rig: Rig) -> None:
+    """The API may have read it before: what it planned must not go where the file said earlier."""
+    rig.runtime.plugins = PluginsFile(rig.settings)
+    store = rig.runtime.store("media")
+    rig.plugins.write_text(rig.plugins.read_text().replace('backend = "memory"', 'backend = "memory"\nprefix = "new/"'))
+    rig.desk = Desk(load(rig.plugins, {}), rig.settings)
+    job = rig.submit(b"small", key="small")
+
+    errand = errand_of(rig, job)
+    outcome = perform(rig.runtime, errand)
+
+    assert isinstance(outcome, Settled)
+    assert rig.space.read("new/small") == b"small"
+    assert rig.runtime.store("media") is not store
+
+
+def test_what_was_replaced_is_closed_when_nobody_uses_it(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.runtime.plugins = PluginsFile(rig.settings)
+    store, kept = rig.runtime.store("media"), rig.runtime.store("archive")
+    closed: list[object] = []
+    monkeypatch.setattr(type(store.backend), "close", lambda self: closed.append(self))
+    errand = errand_of(rig, rig.submit(b"small", key="small"))
+    rig.runtime.errands[errand.lease.fence] = errand
+    text = rig.plugins.read_text()
+    rig.plugins.write_text(text.replace('backend = "memory"', 'backend = "memory"\nprefix = "new/"', 1))
+
+    rig.runtime.refresh()
+    rig.runtime.close_retired()
+    assert closed == []
+    del rig.runtime.errands[errand.lease.fence]
+    rig.runtime.close_retired()
+    assert closed == [store.backend]
+    assert rig.runtime.store("archive") is kept
 
 
 # -- destinations that change -----------------------------------------------------------------------------------------
