@@ -22,6 +22,7 @@ COMMANDS = {
     "put": ("bucketline.put", "send files, and watch them arrive at their destinations"),
     "jobs": ("bucketline.jobs", "list jobs, look at one, cancel, pause, resume or retry it"),
     "check": ("bucketline.check", "prove every destination by a real write, read and delete"),
+    "gc": ("bucketline.gc", "remove unfinished uploads at the destinations that no job owns any more"),
     "recover": ("bucketline.recover", "make jobs again from the spool that Redis has lost"),
 }
 
@@ -217,6 +218,22 @@ def _check_options(parser: Parser) -> None:
         add(parser)
 
 
+def _gc_options(parser: Parser) -> None:
+    parser.description = (
+        "Removes unfinished uploads below the destinations' prefixes that no job owns any more: multipart uploads, "
+        "part objects, temporary files. Those of other programs that write below the same prefix cannot be told apart: "
+        "look with --dry-run first."
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="destinations or routes (default: all)")
+    parser.add_argument("--dry-run", action="store_true", help="only list them")
+    parser.add_argument(
+        "--older-than", default="24h", metavar="TIME", help="leave younger ones (default: %(default)s; 0 for any age)"
+    )
+    parser.add_argument("--json", action="store_true", help="one upload per line as JSON on stdout, nothing else")
+    for add in (_data, _config):
+        add(parser)
+
+
 def _recover_options(parser: Parser) -> None:
     parser.add_argument("--json", action="store_true", help="JSON on stdout, nothing else")
     for add in (_data, _config):
@@ -230,5 +247,6 @@ _OPTIONS: dict[str, Callable[[Parser], None]] = {
     "put": _put_options,
     "jobs": _jobs_options,
     "check": _check_options,
+    "gc": _gc_options,
     "recover": _recover_options,
 }

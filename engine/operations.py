@@ -146,6 +146,16 @@ def page(index: str, after: str, limit: int) -> Operation[list[str]]:
     return Operation("page", (index, after, limit), texts)
 
 
+def orphans() -> Operation[tuple[int | None, dict[str, str]]]:
+    """The epoch (None: not reconciled yet), and by transfer the JSON of each session that could not be aborted."""
+    return Operation("orphans", (), lambda reply: (int(reply[0]) if reply[0] else None, pairs(reply[1])))
+
+
+def buried(transfer: str, written: str) -> Operation[int]:
+    """A session on record, as it was read, is gone at its provider."""
+    return Operation("buried", (transfer, written), int)
+
+
 def stats() -> Operation[dict[str, Any]]:
     """Counts by state, totals in bytes, active transfers, and the workers seen within 15 s with what they said of
     themselves.

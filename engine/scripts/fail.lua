@@ -9,7 +9,7 @@ if redis.call('HGET', t .. ':fences', number) ~= fence then return {'stale', '',
 release(t, number)
 local T = load(t)
 if kind == 'give_up' then
-  redis.call('HSET', P .. 'orphans', tid, cjson.encode({destination = T.destination, key = T.key, session = T.session}))
+  leave_behind(tid, T)
   return {'ok', '', 0, 0, finish_transfer(tid, T.ending == 'restart' and 'failed' or T.ending)}
 end
 if kind ~= 'fail' and (ARGV[8] == 'begin' or ARGV[8] == 'whole') then   -- the answer failed or was not waited for, perhaps not the session

@@ -50,7 +50,7 @@ if redis.call('ZSCORE', t .. ':leases', number) then       -- rescue: its owner,
   if crashes >= tonumber(ARGV[5]) then
     redis.call('HSET', t, 'tokens', tokens)
     if step == 'end' then
-      redis.call('HSET', P .. 'orphans', tid, cjson.encode({destination = T.destination, key = T.key, session = T.session}))
+      leave_behind(tid, T)
       finish_transfer(tid, T.ending == 'restart' and 'failed' or T.ending)
     else
       start_ending(tid, T, 'failed', ARGV[6])

@@ -23,7 +23,7 @@
 -- P releasing:NODE        zset    job -> when that node's spool must look whether the file can go
 -- P forgotten             zset    job -> when its user deleted it; kept for a day, so that no tombstone brings it back
 -- P expiring              zset    job -> when its record is forgotten
--- P orphans               hash    transfer -> JSON of a session that could not be aborted
+-- P orphans               hash    transfer -> JSON {destination, fingerprint, key, session} of a session that could not be aborted
 -- P workers               zset    worker -> when it was last seen;  P worker:NAME  hash, what it said of itself
 -- P check:REQUEST         string  JSON result of one check of a destination, kept ten minutes
 -- P health                hash    destination -> JSON result of its last check
@@ -184,6 +184,12 @@ local function onward(tid, mint)
   end
   if own then redis.call('HSET', t, 'tokens', math.max(0, tokens - 1)) end
   return {'', 0, 0}
+end
+
+-- A session that nobody here can or will abort any more; `bucketline gc` does, where the destination is still the same.
+local function leave_behind(tid, T)
+  redis.call('HSET', P .. 'orphans', tid,
+    cjson.encode({destination = T.destination, fingerprint = T.fingerprint, key = T.key, session = T.session}))
 end
 
 local function look_soon(tid, at) redis.call('ZADD', P .. 'active', 'LT', at, tid) end

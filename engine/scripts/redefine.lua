@@ -11,7 +11,7 @@ local mine = false
 for _, one in ipairs(held) do mine = mine or one == fence end
 if not mine then return {'stale', '', 0, 0} end
 if T.session ~= '' then
-  redis.call('HSET', P .. 'orphans', tid, cjson.encode({destination = T.destination, key = T.key, session = T.session}))
+  leave_behind(tid, T)
 end
 redis.call('ZREM', claim_of(T), tid)
 begin_again(tid, T)
