@@ -238,6 +238,29 @@ class DeletesObjects(Protocol):
 
 
 @runtime_checkable
+class Presigns(Protocol):
+    """Makes addresses that need no credentials."""
+
+    def presign(self, key: str, *, expires_seconds: int) -> str:
+        """Where anybody can GET the object at `key` until the time is over. It is a secret: never log or keep it."""
+
+
+@runtime_checkable
+class CopiesServerSide(Protocol):
+    """Makes an object from another of the same provider, whose bytes do not pass through here."""
+
+    def can_copy_from(self, other: Backend) -> bool:
+        """Whether objects of `other` (a backend built in this process) are within this provider's own reach."""
+
+    def copy_from(
+        self, other: Backend, source: str, key: str, *, properties: Properties, create_only: bool = False
+    ) -> ObjectInfo:
+        """Make the object `key` from the object `source` of `other`, all at once or not at all; `properties` are its
+        own. A source that is not there is an `InvalidRequest`.
+        """
+
+
+@runtime_checkable
 class ChecksObjects(Protocol):
     """A plug-in that knows what its provider would refuse, so that a submission is refused instead of a transfer."""
 

@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -17,6 +17,7 @@ from backends.faults import FaultList, suggestion
 from backends.narrowing import narrow
 from backends.options import convert, read_options
 from backends.registry import Destination
+from backends.rehearsal import RehearsalFaults
 from backends.sizes import format_size, parse_size
 
 NOT_YET = "this version does not act on it"
@@ -26,7 +27,7 @@ CONCURRENCY = range(1, 65)
 _LARGEST_SECRET = 64 * KIB
 _UNKNOWN = Capabilities(max_part=5 * TIB)
 """Stands in for capabilities that cannot be asked for, because the options are wrong; it finds no fault of its own."""
-_COMMON = ("backend", "prefix", "key_template", "limits", "capabilities", "properties")
+_COMMON = ("backend", "prefix", "key_template", "limits", "capabilities", "properties", "faults")
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ def read_destination(name: str, table: dict[str, Any], around: Surroundings) -> 
     limits = _limits(_table(expanded, "limits", place, faults), capabilities, f"{place} limits", faults)
     prefix = _prefix(expanded.get("prefix", ""), place, faults)
     key_template = _text(expanded.get("key_template"), f"{place} key_template", faults)
+    rehearsal = _rehearsal(_table(expanded, "faults", place, faults), f"{place} faults", faults)
     properties = _properties(_table(expanded, "properties", place, faults), f"{place} properties", faults)
     if options is None or len(faults.found) > before:
         return None
@@ -86,6 +88,7 @@ def read_destination(name: str, table: dict[str, Any], around: Surroundings) -> 
         part_size=limits.part_size,
         properties=properties,
         concurrency=limits.concurrency,
+        faults=rehearsal,
     )
     for option, text in made.object_faults("x", properties):
         faults.add(f"{place} {'prefix' if option == 'key' else f'properties.{option}'}", text)
@@ -193,6 +196,19 @@ def _properties(table: dict[str, Any], place: str, faults: FaultList) -> Propert
         except ValueError as error:
             faults.add(f"{place}.{key}", str(error))
     return Properties(**found)
+
+
+def _rehearsal(table: dict[str, Any], place: str, faults: FaultList) -> RehearsalFaults | None:
+    sizes: dict[str, Any] = {}
+    for key in ("throttle", "cut_at"):
+        if key in table:
+            try:
+                sizes[key] = parse_size(str(table[key]).removesuffix("/s"))
+            except ValueError as error:
+                faults.add(f"{place}.{key}", str(error))
+                sizes[key] = 1
+    found = read_options({**table, **sizes}, RehearsalFaults, place=place, folder=Path(), faults=faults)
+    return cast(RehearsalFaults, found) if table else None
 
 
 def _part_size(value: Any, capabilities: Capabilities) -> int:

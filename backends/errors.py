@@ -132,3 +132,11 @@ class SessionLost(PermanentError):
 
     code = "session_lost"
     title = "The provider no longer knows the upload session"
+
+
+BY_CODE: dict[str, type[BackendError]] = {
+    kind.code: kind
+    for kind in list(vars().values())
+    if isinstance(kind, type) and issubclass(kind, TransientError | PermanentError)
+}
+"""The errors of this contract by their code; a backend may add classes of its own, which are not among them."""

@@ -20,6 +20,7 @@ from backends.base import (
     FURTHER_PROPERTIES,
     MIB,
     TIB,
+    Backend,
     Body,
     Capabilities,
     ObjectInfo,
@@ -146,6 +147,22 @@ class MemoryBackend:
         with self._space.lock:
             found = self._space.objects.get(key)
         return found.info if found else None
+
+    def can_copy_from(self, other: Backend) -> bool:
+        return isinstance(other, MemoryBackend)
+
+    def copy_from(
+        self, other: Backend, source: str, key: str, *, properties: Properties, create_only: bool = False
+    ) -> ObjectInfo:
+        check_key(key)
+        found = other._space.objects.get(source) if isinstance(other, MemoryBackend) else None
+        if found is None:
+            raise errors.InvalidRequest(f"There is no object at {source!r}.")
+        data = bytearray().join(found.blocks)
+        crc32c = checksums.crc32c(data)
+        part = StoredPart(Receipt(1, len(data)), found.info.size, crc32c, data)
+        with self._space.lock:
+            return self._publish(key, [part], properties, create_only)
 
     def close(self) -> None:
         """Nothing to free: the space outlives its backends."""

@@ -23,13 +23,7 @@ from typing import Literal
 import msgspec
 
 from backends import errors
-
-ERRORS: dict[str, type[errors.BackendError]] = {
-    kind.code: kind
-    for kind in vars(errors).values()
-    if isinstance(kind, type) and issubclass(kind, errors.TransientError | errors.PermanentError)
-}
-"""What can be asked for, by code: the errors of the contract, and none that a backend adds for itself."""
+from backends.errors import BY_CODE
 
 
 class Fail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -44,8 +38,8 @@ class Fail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The call has its effect before it fails, as if only its answer were lost."""
 
     def __post_init__(self) -> None:
-        if self.error not in ERRORS:
-            raise ValueError(f"fail.error must be one of {', '.join(sorted(ERRORS))}")
+        if self.error not in BY_CODE:
+            raise ValueError(f"fail.error must be one of {', '.join(sorted(BY_CODE))}")
 
 
 class MemoryOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,7 +75,7 @@ class Faults:
             self._failed[upload] += 1
             due = self._failed[upload] <= fail.times
         if due:
-            raise ERRORS[fail.error]("This failure was asked for by the option `fail`.", retry_after=fail.retry_after)
+            raise BY_CODE[fail.error]("This failure was asked for by the option `fail`.", retry_after=fail.retry_after)
 
     def spoil(self, number: int, data: bytearray) -> None:
         """Lose or change bytes of a part that the store is about to keep, if the options say so."""

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from backends.base import FURTHER_PROPERTIES, Backend, Capabilities, ChecksObjects, Plugin, Properties
+from backends.rehearsal import RehearsalFaults, rehearse
 from backends.structs import prepare_structs
 
 GROUP = "bucketline.backends"
@@ -51,6 +52,8 @@ class Destination:
     """What objects here are stored with, where a job says nothing else."""
     concurrency: int = 8
     """How many parts of one transfer may be on their way at once."""
+    faults: RehearsalFaults | None = None
+    """What is made to go wrong here, to rehearse it."""
 
     @property
     def backend(self) -> str:
@@ -96,6 +99,8 @@ class Destination:
     def build(self) -> Backend:
         """A new backend, to be made in the process that uses it, after any fork, and closed there."""
         made = self.plugin.build(self.options)
+        if self.faults is not None:
+            made = rehearse(made, self.faults)
         prepare_structs()  # its sessions are decoded by many threads
         return made
 

@@ -8,15 +8,30 @@ from typing import Annotated, Any
 import msgspec
 
 from backends import parts
-from backends.base import Body, Capabilities, ObjectInfo, Properties, Receipt, Session, SessionInfo, further
+from backends.base import (
+    GIB,
+    MIB,
+    Backend,
+    Body,
+    Capabilities,
+    ObjectInfo,
+    Properties,
+    Receipt,
+    Session,
+    SessionInfo,
+    further,
+)
 from backends.checksums import PREFIX, combine_crc32c, crc32c_text, crc32c_value
-from backends.errors import InvalidRequest, SessionLost, Unavailable
+from backends.errors import InvalidRequest, ObjectExists, SessionLost, Unavailable
 from backends.s3 import S3Options
 from backends.s3_client import Client
 from backends.s3_errors import NoSuchObject
 from backends.s3_metadata import arguments_of, check_key, decode, headers_of, told_properties
 from backends.s3_sender import Put, Sender
 from backends.transport import BLOCK, verify
+
+LARGEST_COPY = 5 * GIB
+COPIED_AT_ONCE = 512 * MIB
 
 
 class _Opened(msgspec.Struct):
@@ -177,6 +192,64 @@ class S3Backend:
             self._client.call("delete_object", "delete the object", Key=key)
         except NoSuchObject:
             return
+
+    def presign(self, key: str, *, expires_seconds: int) -> str:
+        check_key(key)
+        return self._client.presign(key, expires_seconds)
+
+    def can_copy_from(self, other: Backend) -> bool:
+        return isinstance(other, S3Backend) and self._client.reaches(other._client)
+
+    def copy_from(
+        self, other: Backend, source: str, key: str, *, properties: Properties, create_only: bool = False
+    ) -> ObjectInfo:
+        """S3 copies up to 5 GiB with one call, and larger objects in ranges of one multipart upload."""
+        if not isinstance(other, S3Backend):
+            raise InvalidRequest("Only from another S3 destination can be copied.")
+        found = other.stat(source)
+        if found is None:
+            raise InvalidRequest(f"There is no object at {source!r}.")
+        if create_only and self.stat(key) is not None:
+            raise ObjectExists("There is an object at the key already.")
+        place = {"Bucket": other._client.bucket, "Key": source}
+        if found.size > LARGEST_COPY or create_only:  # CopyObject has no If-None-Match everywhere; completing has
+            self._copy_in_ranges(place, found, key, properties, create_only)
+        else:
+            arguments = {**arguments_of(properties), "CopySource": place, "CopySourceIfMatch": f'"{found.etag}"'}
+            self._client.call(
+                "copy_object", "copy the object", Key=key, MetadataDirective="REPLACE",
+                **arguments, **({"TaggingDirective": "REPLACE"} if properties.tags else {}),
+            )  # fmt: skip
+        made = self.stat(key)
+        if made is None or made.size != found.size:
+            raise Unavailable("The object was copied, but cannot be seen as a whole yet.")
+        return made
+
+    def _copy_in_ranges(
+        self, place: Mapping[str, str], found: ObjectInfo, key: str, properties: Properties, create_only: bool
+    ) -> None:
+        size = max(COPIED_AT_ONCE, 5 * MIB)
+        session = self.begin(key, size=found.size, part_size=size, properties=properties, create_only=create_only)
+        opened = _opened(session)
+        try:
+            named = []
+            for number in range(1, parts.count(found.size, size) + 1):
+                first = (number - 1) * size
+                last = first + parts.size_of(number, found.size, size) - 1
+                ranged = {"CopySourceRange": f"bytes={first}-{last}"} if found.size else {}
+                answer = self._client.call(
+                    "upload_part_copy", f"copy part {number}", Key=key, UploadId=opened.upload_id, PartNumber=number,
+                    CopySource=place, CopySourceIfMatch=f'"{found.etag}"', **ranged,
+                )  # fmt: skip
+                named.append({"PartNumber": number, "ETag": answer["CopyPartResult"]["ETag"]})
+            condition = {"IfNoneMatch": "*"} if create_only else {}
+            self._client.call(
+                "complete_multipart_upload", "complete the copy", Key=key, UploadId=opened.upload_id,
+                MultipartUpload={"Parts": named}, **condition,
+            )  # fmt: skip
+        except BaseException:
+            self.abort(session)
+            raise
 
     def close(self) -> None:
         self._client.close()

@@ -59,6 +59,20 @@ class Client:
         answer, blocks = connection.transport.fetch(target, signed)
         return self._checked(answer, connection, doing), blocks
 
+    @property
+    def bucket(self) -> str:
+        return self._options.bucket
+
+    def presign(self, key: str, expires_seconds: int) -> str:
+        """An address for GET that ends by itself."""
+        return self._connection().presign(key, expires_seconds)
+
+    def reaches(self, other: Client) -> bool:
+        """Whether both are at one provider with one identity, so that it can copy between their buckets."""
+        mine, theirs = self._options, other._options
+        identity = ("endpoint_url", "key", "profile", "region")
+        return all(getattr(mine, name) == getattr(theirs, name) for name in identity)
+
     def close(self) -> None:
         connection = self._connections.pop(os.getpid(), None)
         if connection is not None:
@@ -135,6 +149,14 @@ class _Connection:
         request = self._request(method, self._origin + target, headers=dict(headers))
         self._signer(self._credentials(), self._service, self._region).add_auth(request)
         return target, dict(request.headers.items())
+
+    def presign(self, key: str, expires_seconds: int) -> str:
+        """The address of the object, with a signature in its query."""
+        from botocore.auth import S3SigV4QueryAuth
+
+        request = self._request("GET", self._origin + self._base + quote(key, safe="/~"))
+        S3SigV4QueryAuth(self._credentials(), self._service, self._region, expires=expires_seconds).add_auth(request)
+        return str(request.url)
 
     def close(self) -> None:
         self.transport.close()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import urllib.request
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from backends.base import MIB, DeletesObjects, ObjectInfo, Properties, ReadsRanges
+from backends.base import MIB, CopiesServerSide, DeletesObjects, ObjectInfo, Presigns, Properties, ReadsRanges
 from backends.conformance.subject import Subject
+from backends.errors import ObjectExists, PermanentError
 
 DESCRIPTION = {"bucketline-job": "01940c9e-0000-7000-8000-000000000000", "note": "two words, k=v; 100%"}
 FURTHER: dict[str, Any] = {
@@ -193,3 +195,48 @@ def test_deleting_twice_is_harmless(subject: Subject) -> None:
     deleter.delete(key)
     subject.assert_nothing_at(key)
     subject.assert_holds(neighbour, b"y")
+
+
+def test_a_presigned_address_needs_no_credentials(subject: Subject) -> None:
+    signer = subject.able(Presigns)
+    key, data = subject.key("two words, é & %41"), subject.data(1000)
+    subject.keep(key, data)
+    with urllib.request.urlopen(signer.presign(key, expires_seconds=60), timeout=20) as answer:
+        assert answer.read() == data
+    other = subject.key()
+    subject.keep(other, subject.data(10))
+    assert signer.presign(other, expires_seconds=60) != signer.presign(key, expires_seconds=60)
+
+
+def test_a_copy_has_the_bytes_of_its_source_and_properties_of_its_own(subject: Subject) -> None:
+    backend = subject.able(CopiesServerSide)
+    source, key, data = subject.key("two words, é & %41"), subject.key(), subject.data()
+    subject.store(source, data, properties=Properties(content_type="text/plain", metadata={"old": "1"}))
+    assert backend.can_copy_from(subject.backend)
+    info = backend.copy_from(subject.backend, source, key, properties=DESCRIBED)
+    assert (info.key, info.size) == (key, len(data))
+    subject.assert_holds(key, data)
+    subject.assert_holds(source, data)
+    found = subject.backend.stat(key)
+    assert found is not None
+    if subject.capabilities.metadata:
+        assert (found.content_type, found.metadata) == ("video/mp4", DESCRIPTION)
+
+
+def test_a_copy_of_nothing_is_refused(subject: Subject) -> None:
+    backend = subject.able(CopiesServerSide)
+    key = subject.key()
+    error = subject.refusal(backend.copy_from, subject.backend, subject.key(), key, properties=Properties())
+    assert isinstance(error, PermanentError)
+    subject.assert_nothing_at(key)
+
+
+def test_a_copy_can_create_only(subject: Subject) -> None:
+    subject.needs("create_only")
+    backend = subject.able(CopiesServerSide)
+    source, key, old = subject.key(), subject.key(), subject.data(10)
+    subject.keep(source, subject.data(20))
+    subject.keep(key, old)
+    error = subject.refusal(backend.copy_from, subject.backend, source, key, properties=Properties(), create_only=True)
+    assert isinstance(error, ObjectExists)
+    subject.assert_holds(key, old)

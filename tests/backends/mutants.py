@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 
 from backends import checksums, errors
-from backends.base import MIB, Body, ObjectInfo, Properties, Receipt, Session, SessionInfo
+from backends.base import MIB, Backend, Body, ObjectInfo, Properties, Receipt, Session, SessionInfo
+from backends.body import BytesBody
 from backends.memory import MemoryBackend, StoredPart
 
 
@@ -65,7 +66,7 @@ class Trusting(MemoryBackend):
         parts = self.chosen(upload.parts, receipts)
         with self._space.lock:
             del self._space.uploads[session_id]
-            return self._publish(upload.key, parts, upload.content_type, upload.metadata, upload.create_only)
+            return self._publish(upload.key, parts, upload.properties, upload.create_only)
 
 
 @caught_by("test_receipts_may_come_in_any_order")
@@ -153,7 +154,7 @@ class ShowsEarly(MemoryBackend):
     def put_part(self, session: Session, number: int, body: Body) -> Receipt:
         receipt = super().put_part(session, number, body)
         _, upload = self._upload(session)
-        self._publish(upload.key, list(upload.parts.values()), None, {}, False)
+        self._publish(upload.key, list(upload.parts.values()), Properties(), False)
         return receipt
 
 
@@ -188,7 +189,7 @@ class TrustsTheLengthOfSmallObjects(MemoryBackend):
     """believes the announced length of small objects"""
 
     def put_whole(self, key: str, body: Body, **options: Any) -> ObjectInfo:
-        return self._publish(key, [stored(1, bytes_of(body))], None, {}, False)
+        return self._publish(key, [stored(1, bytes_of(body))], Properties(), False)
 
 
 @caught_by("test_one_call_with_a_bad_body_leaves_what_was_there")
@@ -196,7 +197,7 @@ class TruncatesFirst(MemoryBackend):
     """opens the object for writing before it reads the body"""
 
     def put_whole(self, key: str, body: Body, **options: Any) -> ObjectInfo:
-        self._publish(key, [stored(1, b"")], None, {}, False)
+        self._publish(key, [stored(1, b"")], Properties(), False)
         return super().put_whole(key, body, **options)
 
 
@@ -471,7 +472,8 @@ class MergesMetadata(MemoryBackend):
 
     def begin(self, key: str, **options: Any) -> Session:
         old = self.stat(key)
-        return super().begin(key, **{**options, "metadata": {**(old.metadata if old else {}), **options["metadata"]}})
+        both = {**(old.metadata if old else {}), **options["properties"].metadata}
+        return super().begin(key, **{**options, "properties": changed(options, metadata=both)})
 
 
 @caught_by("test_what_complete_tells_is_what_stat_tells")
@@ -661,3 +663,32 @@ class ReadsFilesItself(MemoryBackend):
             return super()._store(number, body)
         path, offset = place
         return stored(number, path.read_bytes()[offset:][: body.size], body.size)
+
+
+@caught_by("test_a_copy_has_the_bytes_of_its_source_and_properties_of_its_own")
+class CopiesProperties(MemoryBackend):
+    """gives a copy the properties of its source"""
+
+    def copy_from(self, other: Backend, source: str, key: str, **options: Any) -> ObjectInfo:
+        found = self.stat(source)
+        assert found is not None
+        properties = Properties(content_type=found.content_type, metadata=found.metadata)
+        return super().copy_from(other, source, key, **{**options, "properties": properties})
+
+
+@caught_by("test_a_copy_of_nothing_is_refused")
+class CopiesNothing(MemoryBackend):
+    """makes an empty object from a source that is not there"""
+
+    def copy_from(self, other: Backend, source: str, key: str, **options: Any) -> ObjectInfo:
+        if self.stat(source) is None:
+            return self.put_whole(key, BytesBody(b""), **options)
+        return super().copy_from(other, source, key, **options)
+
+
+@caught_by("test_a_copy_can_create_only")
+class CopiesOverAll(MemoryBackend):
+    """replaces what is there, whatever was asked for"""
+
+    def copy_from(self, other: Backend, source: str, key: str, **options: Any) -> ObjectInfo:
+        return super().copy_from(other, source, key, **{**options, "create_only": False})

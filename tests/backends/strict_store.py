@@ -120,7 +120,8 @@ class Store:
 
 
 def kept_headers(headers: Headers) -> Headers:
-    kept = {name: value for name, value in headers.items() if name.startswith("x-amz-meta-")}
+    served = ("cache-control", "content-disposition")
+    kept = {name: value for name, value in headers.items() if name.startswith("x-amz-meta-") or name in served}
     return {**kept, "Content-Type": headers.get("content-type", "binary/octet-stream")}
 
 

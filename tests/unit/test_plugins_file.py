@@ -138,6 +138,14 @@ MISTAKES = {
     '[destinations.x]\nbackend = "s3"\nbucket = "bbb"\nprefix = "' + "x" * 1025 + '"': (
         "[destinations.x] prefix: Destination 'x': The key has 1026 bytes; S3 takes 1024."
     ),
+    # faults
+    destination("faults = { error_rat = 1 }"): (
+        "[destinations.x] faults error_rat: unknown key 'error_rat' (did you mean 'error_rate'?)"
+    ),
+    destination("faults = { error_rate = 7 }"): "[destinations.x] faults: error_rate is a share between 0 and 1",
+    destination("faults = { throttle = '5 MB/s' }"): (
+        "[destinations.x] faults.throttle: has no unit 'MB'; write \"5MiB\" if you mean powers of 1,024"
+    ),
     # the default
     'default = "y"\n' + destination(""): "default: unknown destination or route 'y' (known: x)",
     "default = 7\n" + destination(""): "default: takes the name of a destination or route",
