@@ -12,7 +12,7 @@ def test_a_job_gets_through_everything_that_was_asked_for(
 ) -> None:
     stack = make_stack(
         f'[destinations.media]\nbackend = "local"\nroot = "{tmp_path}/objects"\nlimits = {{ part_size = "1MiB" }}\n'
-        "faults = { error_rate = 0.15, lost_rate = 0.15, cut_rate = 0.1, cut_at = 999, corrupt_rate = 0.05, seed = 4 }\n"
+        "faults = { error_rate = 0.15, lost_rate = 0.15, cut_rate = 0.1, cut_at = 9, corrupt_rate = 0.05, seed = 4 }\n"
     ).start()
     job = stack.talk.submit(five_parts, key="film")["id"]
     found = stack.check_end(job)
