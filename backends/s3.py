@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from backends.base import FURTHER_PROPERTIES, GIB, MIB, Capabilities, Properties
+from backends.s3_providers import PRESETS, Provider
 
 if TYPE_CHECKING:
     from backends.s3_backend import S3Backend
@@ -33,6 +34,8 @@ class S3Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """The keys of a destination with `backend = "s3"`."""
 
     bucket: str
+    provider: Provider = "aws"
+    """Whose limits hold (`backends.s3_providers`)."""
     endpoint_url: str | None = None
     """For stores other than Amazon's: `https://host[:port]`."""
     key: str | None = None
@@ -57,6 +60,9 @@ class S3Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             raise ValueError("`key` and `secret` belong together: give both or none")
         if self.connect_timeout_seconds <= 0 or self.read_timeout_seconds <= 0:
             raise ValueError("timeouts are positive numbers of seconds")
+        if self.provider != "aws" and self.endpoint_url is None:
+            like = PRESETS[self.provider].endpoint
+            raise ValueError("`endpoint_url` is missing" + (f": {like}" if like else ""))
         if self.endpoint_url is not None:
             address = urlsplit(self.endpoint_url)
             if address.scheme not in ("http", "https") or not address.hostname or "@" in address.netloc:
@@ -71,7 +77,7 @@ class S3Plugin:
     secrets: ClassVar[frozenset[str]] = frozenset({"key", "secret", "token"})
 
     def capabilities(self, options: S3Options) -> Capabilities:
-        return Capabilities(
+        claimed = Capabilities(
             min_part=5 * MIB,
             max_part=5 * GIB,
             max_parts=10_000,
@@ -81,6 +87,7 @@ class S3Plugin:
             metadata=True,
             properties=FURTHER_PROPERTIES,
         )
+        return PRESETS[options.provider].narrow(claimed)
 
     def object_faults(self, options: S3Options, key: str, properties: Properties) -> Iterator[tuple[str, str]]:
         from backends.s3_metadata import faults

@@ -27,6 +27,7 @@ from backends.s3 import S3Options
 from backends.s3_client import Client
 from backends.s3_errors import NoSuchObject
 from backends.s3_metadata import arguments_of, check_key, decode, headers_of, told_properties
+from backends.s3_providers import PRESETS
 from backends.s3_sender import Put, Sender
 from backends.transport import BLOCK, verify
 
@@ -51,10 +52,11 @@ class S3Backend:
 
     def __init__(self, options: S3Options, capabilities: Capabilities) -> None:
         self.capabilities = capabilities
-        self._checks = options.checksum == "crc32c"
+        checks = options.checksum == "crc32c"
+        self._sends_crc = checks and PRESETS[options.provider].checks
         self._refused: set[str] = set()
         self._client = Client(options)
-        self._sender = Sender(self._client, checks=self._checks)
+        self._sender = Sender(self._client, checks=checks, sends_crc=self._sends_crc)
 
     def begin(
         self,
@@ -66,7 +68,7 @@ class S3Backend:
         create_only: bool = False,
     ) -> Session:
         check_key(key)
-        extras = {"ChecksumAlgorithm": "CRC32C", "ChecksumType": "FULL_OBJECT"} if self._checks else {}
+        extras = {"ChecksumAlgorithm": "CRC32C", "ChecksumType": "FULL_OBJECT"} if self._sends_crc else {}
         answer = self._call("create_multipart_upload", "begin the upload", extras, Key=key, **arguments_of(properties))
         if not answer.get("UploadId"):
             raise Unavailable("Cannot begin the upload: the provider's answer has no upload id.")

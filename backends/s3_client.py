@@ -21,6 +21,7 @@ from backends import s3_errors
 from backends.base import Body
 from backends.errors import AccessDenied, BackendError, CredentialsExpired
 from backends.s3 import S3Options
+from backends.s3_providers import PRESETS
 from backends.transport import CONNECTIONS, Answer, Transport
 
 _PROBE_KEY = "k"
@@ -192,8 +193,9 @@ def _file_system(options: S3Options) -> Any:
     from s3fs import S3FileSystem
 
     client: dict[str, Any] = {}
-    if options.region:
-        client["region_name"] = options.region
+    region = options.region or PRESETS[options.provider].region
+    if region:
+        client["region_name"] = region
     if options.ca_file:
         client["verify"] = str(options.ca_file)
     style = options.addressing_style or ("path" if options.endpoint_url else "auto")

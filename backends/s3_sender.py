@@ -48,12 +48,12 @@ class Stored(NamedTuple):
 class Sender:
     """Sends bodies for one bucket, and remembers what its server does not do. Safe for many threads."""
 
-    def __init__(self, client: Client, *, checks: bool) -> None:
+    def __init__(self, client: Client, *, checks: bool, sends_crc: bool) -> None:
         self._client = client
         self._checks = checks
         self._confirms = False
         self._ways: tuple[Callable[[Put, Body], Stored], ...] = (
-            (self._with_crc, self._without_crc, self._plain) if checks else (self._without_crc, self._plain)
+            (self._with_crc, self._without_crc, self._plain) if sends_crc else (self._without_crc, self._plain)
         )
 
     def store(self, put: Put, body: Body) -> Stored:

@@ -12,9 +12,12 @@ from hypothesis import strategies as st
 from backends import errors
 from backends.base import GIB, MIB, Properties
 from backends.errors import InvalidRequest
+from backends.faults import FaultList
+from backends.narrowing import narrow
 from backends.s3 import S3Options, S3Plugin
 from backends.s3_errors import TABLE, from_answer
 from backends.s3_metadata import arguments_of, check_key, decode, encode, faults, headers_of, told_properties
+from backends.s3_providers import PRESETS
 from backends.transport import Answer
 
 
@@ -194,3 +197,28 @@ def test_every_code_is_in_the_table_once() -> None:
 
     words = [code for codes in s3_errors._CODES.values() for code in codes.split()]
     assert len(words) == len(set(words)) == len(TABLE)
+
+
+@pytest.mark.parametrize("provider", PRESETS)
+def test_a_preset_narrows_and_never_widens(provider: str) -> None:
+    """By the rules for `capabilities` in plugins.toml, so no preset can promise what the backend does not."""
+    plugin, options = S3Plugin(), S3Options(bucket="bucket", provider=provider, endpoint_url="https://s3.example")  # type: ignore[arg-type]
+    claimed = plugin.capabilities(S3Options(bucket="bucket"))
+    faults_found = FaultList("plugins.toml")
+    table = {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in msgspec.structs.asdict(plugin.capabilities(options)).items()
+        if value != getattr(claimed, name)
+    }
+    narrow(claimed, table, place="x", faults=faults_found)
+    assert faults_found.found == []
+
+
+def test_a_provider_with_an_address_of_its_own_wants_it_named() -> None:
+    with pytest.raises(ValueError, match="ACCOUNT_ID"):
+        S3Options(bucket="bucket", provider="r2")
+
+
+def test_equal_parts_for_the_provider_that_wants_them() -> None:
+    options = S3Options(bucket="bucket", provider="r2", endpoint_url="https://x.r2.cloudflarestorage.com")
+    assert S3Plugin().capabilities(options).uniform_parts
