@@ -127,6 +127,8 @@ class ObjectInfo(msgspec.Struct, frozen=True, kw_only=True):
     version: str | None = None
     checksum: str | None = None
     """The checksum of the whole object (`crc32c:…` or `sha256:…`), when the provider tells one."""
+    read_back: bool = False
+    """The provider tells no checksum: this one was computed by reading back what is stored."""
     content_type: str | None = None
     metadata: dict[str, str] = msgspec.field(default_factory=dict)
     properties: dict[str, JSON] = msgspec.field(default_factory=dict)

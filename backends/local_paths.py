@@ -19,7 +19,7 @@ SUFFIX = ".bucketline-part"
 """Ends the names of unfinished uploads, which no key can reach."""
 
 
-_ERRORS: dict[int, type[errors.BackendError]] = {
+ERRNO_ERRORS: dict[int, type[errors.BackendError]] = {
     errno.EACCES: errors.AccessDenied,
     errno.EPERM: errors.AccessDenied,
     errno.EROFS: errors.AccessDenied,
@@ -109,5 +109,5 @@ def classified(key: str, missing: type[errors.BackendError]) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        kind = missing if error.errno == errno.ENOENT else _ERRORS.get(error.errno or 0, errors.Unavailable)
+        kind = missing if error.errno == errno.ENOENT else ERRNO_ERRORS.get(error.errno or 0, errors.Unavailable)
         raise kind(f"{error.strerror or error} (at {key!r}).") from error

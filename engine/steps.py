@@ -395,7 +395,7 @@ def _verified(work: Work, info: ObjectInfo, *, proved: bool) -> Generator[Call, 
     if mine and info.checksum and info.checksum.startswith("crc32c:"):
         if info.checksum != mine:
             raise IntegrityError(f"The provider reports {info.checksum} for the stored object, the source has {mine}.")
-        return Settled(info, mine, "checksum", crc_text(expected))
+        return Settled(info, mine, "read_back" if info.read_back else "checksum", crc_text(expected))
     if proved and held.step == "complete" and held.unproved == 0:
         return Settled(info, mine, "part_checksums", crc_text(expected))
     if expected is not None and "ReadsRanges" in work.abilities:

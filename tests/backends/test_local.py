@@ -24,7 +24,7 @@ from backends.registry import Destination
 
 globals().update(conformance.tests())
 
-PLAIN: dict[str, Any] = {"content_type": None, "metadata": {}}
+PLAIN: dict[str, Any] = {"properties": Properties()}
 
 
 @pytest.fixture
@@ -190,6 +190,7 @@ def run_elsewhere(root: Path, code: str) -> str:
     """What a process of its own prints, which has a backend at `root` and then runs `code`."""
     script = f"""
         from pathlib import Path
+        from backends.base import Properties
         from backends.body import BytesBody
         from backends.local import LocalBackend, LocalOptions
         backend = LocalBackend(LocalOptions(root=Path({str(root)!r})))
