@@ -29,9 +29,10 @@ _CODES: Mapping[type[BackendError], str] = {
         ServiceUnavailable""",
     errors.TimedOut: "408 RequestTimeout uploadBrokenConnection",
     errors.ConnectionFailed: "IncompleteBody",
-    errors.CredentialsExpired: "401 authError ExpiredToken",
-    errors.AccessDenied: """403 AccessDenied AuthenticationRequired forbidden InsufficientPermission
-        insufficientPermissions InvalidSecurity required UserProjectAccountProblem UserProjectMissing""",
+    # With no credentials at all, the client makes AccessDenied of these.
+    errors.CredentialsExpired: "401 authError AuthenticationRequired ExpiredToken",
+    errors.AccessDenied: """403 AccessDenied forbidden InsufficientPermission insufficientPermissions InvalidSecurity
+        UserProjectAccountProblem UserProjectMissing""",
     errors.DestinationMissing: "NoSuchBucket InvalidBucketName",
     errors.ObjectExists: "412 conditionNotMet PreconditionFailed",
     # InvalidPart: Google has no part with this number and ETag (any more), though it gave us the receipt.

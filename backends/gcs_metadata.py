@@ -123,6 +123,8 @@ def _spelled(properties: Properties) -> Iterator[tuple[str, str, str]]:
         if value:
             if not _is_header(value):
                 raise InvalidRequest(f"The {name.replace('_', ' ')} has characters that no header can carry.")
+            if name == "storage_class":
+                _word(name, value)
             yield member, header, value
 
 

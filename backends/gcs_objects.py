@@ -87,6 +87,8 @@ class Objects:
         for block in blocks:
             yield block[:left]
             left -= min(len(block), left)
+            if not left:
+                break
         if left:
             raise InvalidRequest(f"Cannot {doing}: it ends {left} bytes before the range that was asked for.")
 

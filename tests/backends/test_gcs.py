@@ -31,7 +31,12 @@ globals().update(conformance.tests())
 SMALL_PART = 256 * KIB
 SERVERS = ["strict-xml", "strict-compose", "fake", "emulator"]
 
-SKIPPED: dict[str, dict[str, str]] = {}
+SKIPPED = {
+    "emulator": {
+        "test_hostile": "the emulator keeps objects under their keys as paths, and breaks on some of them",
+        "test_sixteen_threads": "it serves one connection at a time and resets what its queue of five cannot hold",
+    },
+}
 """What a server gets wrong, whatever the backend does, by the start of the check's name."""
 
 
