@@ -121,6 +121,8 @@ class GCSPlugin:
         return f"gs://{options.bucket}/{key}"
 
     def build(self, options: GCSOptions) -> GCSBackend:
+        import gcsfs.credentials  # noqa: F401 - a missing extra shows here, and not in the first transfer
+
         from backends.gcs_backend import GCSBackend
 
         return GCSBackend(options, self.capabilities(options))

@@ -87,7 +87,10 @@ class Client:
         # One lock per process: a fork may copy the parent's while another of its threads holds it.
         with self._locks.setdefault(pid, threading.Lock()):
             if pid not in self._connections:
-                self._connections[pid] = _Connection(self._options)
+                try:
+                    self._connections[pid] = _Connection(self._options)
+                except Exception as error:
+                    raise gcs_errors.from_exception(error, "connect", self._options.origin) from None
             return self._connections[pid]
 
 

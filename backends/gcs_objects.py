@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -25,6 +25,22 @@ _FIELDS = (
     "name,size,etag,generation,crc32c,contentType,contentDisposition,cacheControl,storageClass,kmsKeyName,metadata,"
     "timeCreated"
 )
+
+
+_Digits = Annotated[str, msgspec.Meta(pattern="^[0-9]{1,20}$")] | int
+
+
+class _Shape(msgspec.Struct, rename="camel"):
+    """What we rely on in a `Resource`: an answer of another shape comes from something between us and the store."""
+
+    name: str
+    generation: _Digits
+    size: _Digits = 0
+    etag: str | None = None
+    crc32c: str | None = None
+    content_type: str | None = None
+    time_created: str | None = None
+    metadata: dict[str, str] | None = None
 
 
 class Version(NamedTuple):
@@ -102,7 +118,8 @@ class Objects:
                 page = _decoded(self._client.document(target, doing), doing)
             except NoSuchObject as error:
                 raise DestinationMissing(error.detail) from None
-            yield from (item for item in page.get("items") or () if item["name"].startswith(prefix))
+            found = (_shaped(item, doing) for item in page.get("items") or ())
+            yield from (item for item in found if item["name"].startswith(prefix))
             # A server that tells the same page again would keep us here for ever.
             if page.get("nextPageToken", "") in ("", token):
                 return
@@ -144,10 +161,18 @@ def _with_query(path: str, query: Mapping[str, str]) -> str:
 
 
 def _resource(data: bytes, doing: str) -> Resource:
-    found = _decoded(data, doing)
-    if not found.get("generation") or "name" not in found:
-        raise Unavailable(f"Cannot {doing}: the provider's answer describes no object, so it is unclear what happened.")
-    return found
+    return _shaped(_decoded(data, doing), doing)
+
+
+def _shaped(found: Any, doing: str) -> Resource:
+    try:
+        msgspec.convert(found, _Shape)
+    except msgspec.ValidationError:
+        raise Unavailable(
+            f"Cannot {doing}: the provider's answer describes no object, so it is unclear what happened."
+        ) from None
+    resource: Resource = found
+    return resource
 
 
 def _decoded(data: bytes, doing: str) -> dict[str, Any]:

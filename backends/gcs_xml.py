@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Annotated
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
@@ -90,7 +90,10 @@ class XMLUploads:
             pages = list(self._pages(opened.key, {"uploadId": opened.upload_id}, ("PartNumberMarker",), doing))
         except NoSuchObject as error:
             raise SessionLost(error.detail) from None
-        found = (_receipt(part) for page in pages for part in page.findall("{*}Part"))
+        try:
+            found = [_receipt(part) for page in pages for part in page.findall("{*}Part")]
+        except ValueError:
+            raise Unavailable(f"Cannot {doing}: the provider's answer is no list of parts.") from None
         return sorted(found, key=lambda part: part.number)
 
     def list_sessions(self, prefix: str) -> list[SessionInfo]:
@@ -134,7 +137,7 @@ class XMLUploads:
 
     def _target(self, key: str, query: Mapping[str, str]) -> str:
         path = f"{self._bucket}/{quote(key, safe='/~')}" if key else self._bucket
-        return f"{path}?{urlencode(query, quote_via=quote)}"
+        return f"{path}?{'&'.join(_spelled(name, value) for name, value in query.items())}"
 
 
 def _opened(session: Session) -> _Opened:
@@ -153,6 +156,11 @@ def _parsed(data: bytes, doing: str) -> ElementTree.Element:
 
 def _text(element: ElementTree.Element, name: str) -> str:
     return element.findtext(f"{{*}}{name}") or ""
+
+
+def _spelled(name: str, value: str) -> str:
+    """A parameter without a value is a word alone, as Google writes `?uploads`."""
+    return f"{name}={quote(value, safe='')}" if value else name
 
 
 def _parameter(marker: str) -> str:

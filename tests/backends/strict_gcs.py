@@ -10,8 +10,9 @@ what happens, `do`:
 
 - `error`: answer `status`, `code` and `message` (with `headers`) instead of doing anything.
 - `reset`: read `after_bytes` of the body, then reset the connection. `lose_reply`: do it, then close without a word.
-- `empty`: do it, then answer 200 with nothing. `error_200`: do nothing, answer 200 with an error document.
-- `flip`, `cut`: change the last bit but some, or lose the last byte of what is uploaded, before anything is verified.
+- `empty`: do it, then answer 200 with nothing.
+- `error_200`, `say`: do nothing, answer 200 with an error document, or with the `document` of the fault.
+- `flip`, `cut`: change or lose one byte near the end of what is uploaded, before anything is verified.
 - `rot`: change one bit after everything was verified. `wrong_crc`: lie in the answer. `delay`: wait `seconds` first.
 """
 
@@ -45,9 +46,9 @@ class Handler(BaseHTTPRequestHandler):
         number = int(query.get("partNumber", 0) or (key[-5:] if key[-5:].isdigit() else 0))
         fault = store.fault_for(operation, number, query.get("name", key))
         entry = {"on": operation, "key": query.get("name", key), "fault": fault.get("do", ""), "query": query}
-        with store.lock:
-            store.log.append(entry)
         headers = {name.lower(): value for name, value in self.headers.items()}
+        with store.lock:
+            store.log.append({**entry, "headers": headers})
         try:
             self.answer(*self.perform(Request(operation, key, query, headers, fault, store.new_path()), bucket))
         except Refusal as refusal:
@@ -65,6 +66,8 @@ class Handler(BaseHTTPRequestHandler):
                 asked = request.fault
                 message = asked.get("message", "strictly refused")
                 raise Refusal(asked["status"], asked["code"], message, asked.get("headers"))
+            if self.command in ("POST", "PUT") and "content-length" not in request.headers:
+                raise Refusal(411, "MissingContentLength")  # as Google's front ends answer
             if request.operation == "token":
                 return self.token()
             granted = request.headers.get("authorization", "").removeprefix("Bearer ")
@@ -72,6 +75,8 @@ class Handler(BaseHTTPRequestHandler):
                 raise Refusal(401, "authError", "Invalid Credentials")
             if bucket != "bucket":
                 raise Refusal(404, "NoSuchBucket", "The specified bucket does not exist.")
+            if kind == "say":
+                return 200, {}, request.fault["document"].encode()
             if kind == "error_200":
                 return 200, {}, b"<Error><Code>InternalError</Code><Message>late trouble</Message></Error>"
             with self.content(request.body) as data:

@@ -314,6 +314,20 @@ def test_an_answer_that_says_nothing_is_not_believed(
         begin(backend)
 
 
+@pytest.mark.parametrize("document", ["<html>", "[]", "{}", '{"items": [{"name": "x"}]}', "<a><Part/></a>"])
+def test_a_document_of_something_between_us_and_the_store_is_not_believed(
+    server: StrictGCS, backend: GCSBackend, way: str, document: str
+) -> None:
+    session = begin(backend)
+    for operation in ("get", "list", "parts"):
+        server.fail(operation, "say", document=document, times=-1)
+    with pytest.raises(errors.Unavailable):
+        backend.stat("key")
+    if document not in ("{}", "[]") and not (way == "xml" and document.startswith("{")):
+        with pytest.raises(errors.Unavailable):
+            backend.list_parts(session)
+
+
 @pytest.mark.parametrize("what", ["flip", "cut"])
 def test_damage_on_the_wire_is_seen_by_the_server_from_the_checksum_of_ingest(
     server: StrictGCS, backend: GCSBackend, way: str, source: Path, what: str
@@ -554,6 +568,21 @@ def test_properties_reach_the_object_in_every_way(server: StrictGCS, backend: GC
         assert info.properties == wanted
     acls = [server.store.objects[key].resource["acl"] for key in ("parts", "whole")]
     assert set(acls) <= {"bucketOwnerRead", "bucket-owner-read"}
+
+
+def test_the_project_that_pays_is_named_in_every_request(server: StrictGCS, source: Path, way: str) -> None:
+    backend = connect(server, upload=way, user_project="billed-to")
+    session = begin(backend)
+    backend.complete(session, send_all(backend, session, source))
+    backend.delete("key")
+    assert {entry["headers"].get("x-goog-user-project") for entry in server.store.log} == {"billed-to"}
+    backend.close()
+
+
+def test_a_listing_that_never_ends_ends(server: StrictGCS, composing: GCSBackend) -> None:
+    server.fail("list", "say", document='{"nextPageToken": "again"}', times=-1)
+    assert composing.list_sessions() == []
+    assert server.count("list") == 2
 
 
 def test_tags_are_refused(backend: GCSBackend) -> None:
