@@ -13,7 +13,8 @@ what happens, `do`:
 - `empty`: do it, then answer 200 with nothing.
 - `error_200`, `say`: do nothing, answer 200 with an error document, or with the `document` of the fault.
 - `flip`, `cut`: change or lose one byte near the end of what is uploaded, before anything is verified.
-- `rot`: change one bit after everything was verified. `wrong_crc`: lie in the answer. `delay`: wait `seconds` first.
+- `rot`: change one bit after everything was verified. `wrong_crc`: lie in the answer.
+- `hang`: wait `seconds`, then close without having done anything.
 """
 
 from __future__ import annotations
@@ -58,8 +59,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def perform(self, request: Request, bucket: str) -> Reply:
         store, kind = self.server.store, request.fault.get("do")
-        if kind == "delay":
+        if kind == "hang":
             time.sleep(request.fault["seconds"])
+            raise ConnectionResetError
         self.receive(request)
         try:
             if kind == "error":
@@ -194,8 +196,8 @@ class StrictGCS:
     def reset(self) -> None:
         store = self.store
         with store.lock:
-            shutil.rmtree(store.root)
-            store.root.mkdir()
+            shutil.rmtree(store.root, ignore_errors=True)
+            store.root.mkdir(exist_ok=True)
             store.tokens = None
             for kept in (store.objects, store.uploads, store.faults, store.log):
                 kept.clear()

@@ -516,6 +516,18 @@ def test_parts_that_cannot_be_removed_do_not_make_an_upload_fail(
         composing.abort(session)
 
 
+def test_one_part_that_cannot_be_removed_keeps_no_other(server: StrictGCS, composing: GCSBackend, source: Path) -> None:
+    session = begin(composing)
+    send_all(composing, session, source)
+    server.fail("delete", "error", status=503, code="backendError", key="00001$")
+
+    with pytest.raises(errors.Unavailable):
+        composing.abort(session)
+    assert [name[-5:] for name in server.names] == ["00001"]
+    composing.abort(session)
+    assert server.names == []
+
+
 def test_listings_go_on_over_all_pages(tmp_path: Path, source: Path, way: str) -> None:
     with StrictGCS(tmp_path / "pages", page=2) as server:
         backend = connect(server, upload=way)
@@ -538,7 +550,7 @@ def test_listings_go_on_over_all_pages(tmp_path: Path, source: Path, way: str) -
 def test_a_silent_server_times_out(server: StrictGCS) -> None:
     backend = connect(server, read_timeout_seconds=0.05)
     for operation in ("get", "insert"):
-        server.fail(operation, "delay", seconds=1)
+        server.fail(operation, "hang", seconds=1)
     with pytest.raises(errors.TimedOut):
         backend.stat("key")
     with pytest.raises(errors.TimedOut):
