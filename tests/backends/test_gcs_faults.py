@@ -368,7 +368,7 @@ def test_rot_after_the_receipts_is_refused_before_anything_is_visible(
         receipts = send_all(composing, session, source)
         server.fail("compose", "rot")
 
-    with pytest.raises(errors.IntegrityError):
+    with pytest.raises(errors.IntegrityError, match={"insert": "Part 2", "compose": "joined"}[where]):
         composing.complete(session, receipts)
     assert composing.stat("key") is None
 
