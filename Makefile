@@ -13,7 +13,7 @@ STAMP  := $(VENV)/.made-from-$(shell cat constraints.txt pyproject.toml | cksum 
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test check format demo up bench constraints clean
+.PHONY: help setup test conformance-table check format demo up bench constraints clean
 
 help:
 	@echo 'make demo            set up, start everything, send two files, show what happened (KEEP=dir keeps it)'
@@ -38,6 +38,12 @@ $(STAMP):
 
 test: setup
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+
+# Writes docs/backends/results.md: what the conformance suite says of every store that the tests start.
+conformance-table: setup
+	CONFORMANCE_TABLE=docs/backends/results.md $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile \
+	  tests/backends/test_memory.py tests/backends/test_local.py tests/backends/test_s3.py tests/backends/test_gcs.py \
+	  tests/backends/test_generic.py
 
 check: setup
 	$(BIN)/ruff check .

@@ -120,7 +120,7 @@ class Store:
 
 
 def kept_headers(headers: Headers) -> Headers:
-    served = ("cache-control", "content-disposition")
+    served = ("cache-control", "content-disposition", "x-amz-storage-class", "x-amz-tagging")
     kept = {name: value for name, value in headers.items() if name.startswith("x-amz-meta-") or name in served}
     return {**kept, "Content-Type": headers.get("content-type", "binary/octet-stream")}
 
