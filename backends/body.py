@@ -130,6 +130,29 @@ class FileRange(io.RawIOBase):
         return ShortBody(f"The source file {self._name} cannot be read: {error.strerror}.")
 
 
+class ReaderAround(io.RawIOBase):
+    """A reader that does something more when another one is read; closing it closes the other."""
+
+    def __init__(self, reader: BinaryIO) -> None:
+        self._reader = reader
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        return self._reader.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._reader.tell()
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self._reader.close()
+        super().close()
+
+
 def copy(body: Body, write: Callable[[memoryview], object], *, block_size: int = MIB) -> int:
     """Hand the bytes of `body` to `write`, block by block, and return their CRC32C.
 

@@ -9,7 +9,6 @@ Nothing else changes: the wrapped backend has the abilities of the one inside, a
 
 from __future__ import annotations
 
-import io
 import random
 import threading
 import time
@@ -21,6 +20,7 @@ import msgspec
 
 from backends import errors
 from backends.base import Backend, Body, Capabilities
+from backends.body import ReaderAround
 from backends.errors import BY_CODE
 
 if TYPE_CHECKING:
@@ -146,11 +146,12 @@ class _SpoiledBody:
         return None  # whoever read the file itself would meet no fault
 
 
-class _SpoiledReader(io.RawIOBase):
+class _SpoiledReader(ReaderAround):
     def __init__(
         self, reader: BinaryIO, cut: int | None, corrupt: bool, throttle: int | None, sleep: Callable[[float], None]
     ) -> None:
-        self._reader, self._cut, self._corrupt, self._throttle, self._sleep = reader, cut, corrupt, throttle, sleep
+        super().__init__(reader)
+        self._cut, self._corrupt, self._throttle, self._sleep = cut, corrupt, throttle, sleep
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
         view = memoryview(buffer).cast("B")
@@ -165,19 +166,3 @@ class _SpoiledReader(io.RawIOBase):
         if self._throttle:
             self._sleep(count / self._throttle)
         return count
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        return self._reader.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._reader.tell()
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def close(self) -> None:
-        self._reader.close()
-        super().close()

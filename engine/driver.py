@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from backends import checksums
 from backends.base import Body
+from backends.body import ReaderAround
 from backends.errors import IntegrityError
 from backends.registry import Destination
 from engine import operations
@@ -143,9 +143,10 @@ class _Interruptible:
         return self._body.file()
 
 
-class _InterruptibleReader(io.RawIOBase):
+class _InterruptibleReader(ReaderAround):
     def __init__(self, reader: BinaryIO, runtime: Runtime, errand: Errand) -> None:
-        self._reader, self._runtime, self._errand = reader, runtime, errand
+        super().__init__(reader)
+        self._runtime, self._errand = runtime, errand
 
     def _check(self) -> None:
         if self._runtime.interrupted.is_set() or self._runtime.stale(self._errand):
@@ -161,19 +162,3 @@ class _InterruptibleReader(io.RawIOBase):
 
     def readall(self) -> bytes:
         return self.read()
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        return self._reader.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._reader.tell()
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def close(self) -> None:
-        self._reader.close()
-        super().close()

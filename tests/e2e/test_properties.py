@@ -1,4 +1,4 @@
-"""How an object is stored, from HTTP to the store: a job's own wishes, its destination's defaults, and what is refused."""
+"""How an object is stored, from HTTP to the store: what a job asks, what its destination adds, and what is refused."""
 
 from __future__ import annotations
 
