@@ -108,11 +108,14 @@ def test_it_is_refused_only_when_no_part_size_would_do(size: int, within: Capabi
 def test_a_larger_file_never_has_smaller_parts(
     smaller: int, larger: int, within: Capabilities, wanted: int | None
 ) -> None:
-    smaller, larger = sorted((smaller, larger))
+    largest = within.max_part - within.max_part % within.part_multiple
+    most = min(within.max_object, largest * within.max_parts)
+    smaller, larger = sorted((smaller % (most + 1), larger % (most + 1)))
     try:
-        assert plan(smaller, within, wanted).part_size <= plan(larger, within, wanted).part_size
+        ceiling = plan(larger, within, wanted).part_size
     except Unplannable:
-        assume(False)
+        return  # which files have no plan is another test's question
+    assert plan(smaller, within, wanted).part_size <= ceiling
 
 
 # -- which size it is -------------------------------------------------------------------------------------------------
