@@ -25,7 +25,13 @@ SKIPPED: dict[str, dict[str, str]] = {
         "test_ordinary_keys": "wsgidav cuts the target of a MOVE at ; and ?",
         "test_hostile": "wsgidav cuts the target of a MOVE at ; and ?",
     },
-    "rclone-webdav": {"test_hostile": "rclone keeps the two Unicode forms of a name as one"},
+    "rclone-webdav": {
+        "test_hostile": "rclone keeps the two Unicode forms of a name as one",
+        **dict.fromkeys(
+            ("test_a_body_", "test_a_file_shorter", "test_a_part_that_fails", "test_one_call_with_a_b"),
+            "rclone keeps a file locked for a moment after a PUT broke off: 423, which passes",
+        ),
+    },
     "smb": {"test_ordinary_keys": "to this server, names that differ only in case are the same"},
 }
 """What a server gets wrong, whatever the backend does, by the start of the check's name."""
