@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 
+MAKING_FOLDERS = 8
+"""Each try goes at least one folder deeper than the one before; keys are seldom deeper, and others seldom as quick."""
+
+
 class Seen(NamedTuple):
     """A file that is there."""
 
@@ -63,7 +67,15 @@ class Files:
         return Seen(int(found["size"]), str(found.get("mtime") or found.get("modify") or found.get("modified") or ""))
 
     def make_folders(self, path: str) -> None:
-        self.fs.makedirs(path, exist_ok=True)
+        """Two uploads may make one folder at the same moment, and fsspec's makedirs then fails for the second."""
+        for attempt in range(MAKING_FOLDERS):
+            try:
+                self.fs.makedirs(path, exist_ok=True)
+                return
+            except OSError:
+                self.fs.invalidate_cache()
+                if attempt == MAKING_FOLDERS - 1:
+                    raise
 
     def create(self, path: str) -> None:
         """An empty file."""
