@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -24,6 +25,7 @@ NOT_YET = "this version does not act on it"
 PART_STEP = 64 * KIB
 """Part sizes are multiples of this, so that parts start where the checksum blocks of the spool do."""
 CONCURRENCY = range(1, 65)
+_SECRET_NAME = re.compile(r"(?i)pass(word|wd|phrase|code)?$|secret|token|^auth$|^acct$")
 _LARGEST_SECRET = 64 * KIB
 _UNKNOWN = Capabilities(max_part=5 * TIB)
 """Stands in for capabilities that cannot be asked for, because the options are wrong; it finds no fault of its own."""
@@ -108,13 +110,25 @@ def _plugin(name: Any, place: str, faults: FaultList) -> Plugin | None:
 
 def _check_secrets(table: Mapping[str, Any], plugin: Plugin, place: str, around: Surroundings) -> None:
     for key in sorted(plugin.secrets & table.keys()):
-        value = table[key]
-        if around.world_readable and isinstance(value, str) and value and not has_reference(value):
+        found = [where for where, text in _secrets_in(key, table[key]) if text and not has_reference(text)]
+        for where in found if around.world_readable else ():
             around.faults.add(
-                f"{place} {key}",
+                f"{place} {where}",
                 "is a secret in a file that everybody on this machine can read",
                 "take it from the environment with ${NAME}, or chmod o-r the file",
             )
+
+
+def _secrets_in(place: str, value: Any, *, certain: bool = True) -> Iterator[tuple[str, str]]:
+    """The texts of a secret option, with their places; of a table only those whose names are names of secrets."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from _secrets_in(f"{place}.{name}", item, certain=bool(_SECRET_NAME.search(name)))
+    elif isinstance(value, list):
+        for item in value:
+            yield from _secrets_in(place, item, certain=certain)
+    elif isinstance(value, str) and certain:
+        yield place, value
 
 
 def _with_secret_files(table: dict[str, Any], plugin: Plugin, place: str, around: Surroundings) -> dict[str, Any]:
@@ -148,9 +162,8 @@ def _content_of(path: Path, place: str, faults: FaultList) -> str:
 
 
 def _check_paths(options: msgspec.Struct, place: str, around: Surroundings) -> None:
-    for key, value in msgspec.structs.asdict(options).items():
-        if not isinstance(value, Path):
-            continue
+    paths = {key: value for key, value in msgspec.structs.asdict(options).items() if isinstance(value, Path)}
+    for key, value in {**paths, **getattr(options, "directories", {})}.items():
         for what, reserved in around.reserved.items():
             path, kept = value.resolve(), reserved.resolve()
             if path.is_relative_to(kept) or kept.is_relative_to(path):

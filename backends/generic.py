@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
@@ -59,6 +60,7 @@ KINDS: Mapping[str, Kind] = {
     "webdav": Kind("whole", "WebdavFiles"),
     "webdavs": Kind("whole", "WebdavFiles"),
     "file": Kind("offset", "LocalFiles", create_only=True),
+    "local": Kind("offset", "LocalFiles", create_only=True),
     "memory": Kind("whole", renames=False, any_process=False),
 }
 UNKNOWN = Kind("whole", renames=False)
@@ -96,6 +98,12 @@ class FsspecOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             raise ValueError(f"`options.{name}` opens something else behind this destination, and is not taken")
         if self.connect_timeout_seconds <= 0 or self.read_timeout_seconds <= 0:
             raise ValueError("timeouts are positive numbers of seconds")
+
+    @property
+    def directories(self) -> Mapping[str, Path]:
+        """The directories of this machine that the destination writes to, by the option that names them."""
+        address = urlsplit(self.url)
+        return {"url": Path(address.path or "/")} if address.scheme in ("file", "local") else {}
 
     @property
     def kind(self) -> Kind:

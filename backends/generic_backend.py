@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-from backends import checksums, generic_files, parts
+from backends import checksums, parts
 from backends.base import Body, Capabilities, ObjectInfo, Properties, Receipt, Session, SessionInfo
 from backends.errors import (
     BackendError,
@@ -22,9 +22,15 @@ from backends.errors import (
 )
 from backends.generic import FsspecOptions, check_key
 from backends.generic_errors import from_exception, missing, spoils_connection
-from backends.generic_files import Files, Seen
+from backends.generic_files import Files, LocalFiles, Seen, WebdavFiles, compared, stay_below
+from backends.generic_ftp import FtpFiles
+from backends.generic_sftp import SftpFiles, SshfsFiles
+from backends.generic_smb import SmbFiles
 from backends.local_uploads import LocalUpload, found_upload, new_id
 
+_FILES: dict[str, type[Files]] = {
+    kind.__name__: kind for kind in (Files, LocalFiles, SftpFiles, SshfsFiles, SmbFiles, FtpFiles, WebdavFiles)
+}
 _OWN_CLASSES = {
     "sftp": "fsspec.implementations.sftp.SFTPFileSystem",
     "ssh": "fsspec.implementations.sftp.SFTPFileSystem",
@@ -87,7 +93,7 @@ class GenericBackend:
             if there.size != upload.size:
                 raise IntegrityError(f"The unfinished file has {there.size} bytes instead of {upload.size}.")
             with closing(files.read(path, 0, upload.size)) as blocks:
-                whole = _compared(blocks, in_order)
+                whole = compared(blocks, in_order)
             files.publish(path, target, create_only=upload.create_only)
             found = files.look(target)
         if found is None:
@@ -162,7 +168,10 @@ class GenericBackend:
     def _path(self, key: str) -> str:
         if not self._root:
             self._root = self._find_root()
-        return f"{self._base}/{key}"
+        path = f"{self._base}/{key}"
+        if self._kind.files == "LocalFiles":
+            stay_below(self._base, path)
+        return path
 
     def _temporary(self, upload: LocalUpload) -> str:
         folder = self._path(upload.key).rpartition("/")[0]
@@ -213,7 +222,7 @@ class GenericBackend:
 
     def _connected(self) -> Files:
         pid = os.getpid()
-        kind: type[Files] = getattr(generic_files, self._kind.files)
+        kind = _FILES[self._kind.files]
         if kind.shared:
             with self._lock:
                 if self._shared is None or self._shared[0] != pid:
@@ -230,12 +239,12 @@ class GenericBackend:
     def _connect(self, kind: type[Files]) -> Files:
         options = self._options
         settings = kind.settings(options.connect_timeout_seconds, options.read_timeout_seconds)
-        system = self._class()
+        system = kind.class_for(self._class())
         given = {**system._get_kwargs_from_urls(options.url), **options.options}
         if self._kind.files == "WebdavFiles":
             given = _webdav(options.url, options.options)
         made = system(**{**settings, **given}, skip_instance_cache=True)
-        return kind(made)
+        return kind(made, options.read_timeout_seconds)
 
     def _class(self) -> Any:
         protocol = urlsplit(self._options.url).scheme
@@ -256,32 +265,13 @@ class GenericBackend:
             self._made = [one for one in self._made if one[1] is not files]
         if getattr(self._local, "own", (0, None))[1] is files:
             del self._local.own
-        if not files.shared:
-            _close(files)
+        _close(files)  # others may be using it, but it broke for them as well
 
     def _forget(self, session: Session) -> None:
         try:
             self.abort(session)
         except BackendError:
             pass  # the temporary file has a name by which `gc` finds it
-
-
-def _compared(blocks: Iterator[bytes], in_order: list[Receipt]) -> int:
-    """The CRC32C of everything, once each part is what its receipt says."""
-    whole, left = 0, b""
-    for receipt in in_order:
-        part, size = 0, receipt.size
-        while size:
-            left = left or next(blocks, b"")
-            if not left:
-                raise IntegrityError("The unfinished file became shorter while it was read.")
-            part, size, left = checksums.crc32c(left[:size], part), size - len(left[:size]), left[size:]
-        if checksums.crc32c_text(part) != receipt.etag:
-            raise IntegrityError(f"Part {receipt.number} as it is stored is not the one its receipt was made for.")
-        whole = checksums.combine_crc32c(whole, part, receipt.size)
-    if left or next(blocks, b""):
-        raise IntegrityError("The unfinished file became longer while it was read.")
-    return whole
 
 
 def _info(key: str, found: Seen, checksum: str | None) -> ObjectInfo:

@@ -19,6 +19,7 @@ _BY_NAME: Mapping[str, type[BackendError]] = {
     "AuthenticationException": errors.AccessDenied,
     "BadHostKeyException": errors.AccessDenied,
     "NoValidConnectionsError": errors.ConnectionFailed,
+    "HostKeyUnknown": errors.AccessDenied,
     "SSHException": errors.ConnectionFailed,
     # asyncssh
     "PermissionDenied": errors.AccessDenied,
@@ -26,6 +27,8 @@ _BY_NAME: Mapping[str, type[BackendError]] = {
     "SFTPNoSpaceOnFilesystem": errors.StoreFull,
     "SFTPQuotaExceeded": errors.StoreFull,
     "DisconnectError": errors.ConnectionFailed,
+    "SFTPConnectionLost": errors.ConnectionFailed,
+    "SFTPNoConnection": errors.ConnectionFailed,
     # smbprotocol
     "SMBAuthenticationError": errors.AccessDenied,
     "LogonFailure": errors.AccessDenied,
@@ -58,6 +61,15 @@ _BY_STATUS: Mapping[int, type[BackendError]] = {
     451: errors.Unavailable, 452: errors.StoreFull, 530: errors.AccessDenied, 532: errors.AccessDenied,
     550: errors.AccessDenied, 552: errors.StoreFull, 553: errors.InvalidRequest,
 }  # fmt: skip
+# NT statuses of SMB that the library gives no error number, or a misleading one.
+_BY_NT_STATUS: Mapping[int, type[BackendError]] = {
+    0xC0000043: errors.Unavailable,  # somebody else holds the file: a virus scanner, for a moment
+    0xC0000022: errors.AccessDenied, 0xC000007F: errors.StoreFull, 0xC0000044: errors.StoreFull,
+    0xC000009A: errors.Unavailable, 0xC00000CC: errors.DestinationMissing, 0xC00000BA: errors.InvalidRequest,
+    0xC0000033: errors.InvalidRequest,
+}  # fmt: skip
+_GONE = {errno.EBADF, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENOTCONN}
+"""Numbers that speak of a connection here, and that Python has no class for; EBADF when another thread closed it."""
 _DROPS = (errors.ConnectionFailed, errors.TimedOut, errors.AccessDenied)
 
 
@@ -97,6 +109,13 @@ def _kind_of(cause: BaseException) -> type[BackendError] | None:
     status = getattr(cause, "status_code", None)
     if isinstance(status, int):
         return _BY_STATUS.get(status, errors.Unavailable if status >= 500 else errors.InvalidRequest)
+    nt_status = getattr(cause, "ntstatus", getattr(cause, "status", None))
+    if isinstance(nt_status, int) and nt_status & 0xFFFFFFFF in _BY_NT_STATUS:
+        return _BY_NT_STATUS[nt_status & 0xFFFFFFFF]
+    if type(cause) is OSError and cause.args == ("Socket is closed",):
+        return errors.ConnectionFailed  # paramiko's only word for it, without a number
+    if isinstance(cause, OSError) and cause.errno in _GONE:
+        return errors.ConnectionFailed
     if isinstance(cause, OSError) and cause.errno in ERRNO_ERRORS:
         return ERRNO_ERRORS[cause.errno]
     for base in type(cause).__mro__:

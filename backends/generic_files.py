@@ -1,4 +1,4 @@
-"""Files of a file system, with the few calls that a backend needs of it; one class for each that is peculiar.
+"""Files of a file system, with the few calls that a backend needs of it: of any, of a directory, and by WebDAV.
 
 The methods of fsspec that expand globs or take lists (`rm`, `mv`, `put`) are not used: names are kept byte for byte.
 """
@@ -9,15 +9,15 @@ import contextlib
 import io
 import os
 import re
-from collections.abc import Callable, Generator, Iterator
-from ftplib import error_perm, error_temp
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
-from backends.base import MIB, Body
+from backends import checksums
+from backends.base import MIB, Body, Receipt
 from backends.body import copy
 from backends.checksums import crc32c
-from backends.errors import IntegrityError, ObjectExists, ShortBody
+from backends.errors import IntegrityError, InvalidRequest, ObjectExists, ShortBody
 from backends.generic_errors import missing
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Files:
     heals = False
     """Makes its connections anew by itself."""
 
-    def __init__(self, fs: Any) -> None:
+    def __init__(self, fs: Any, read_seconds: float = 60.0) -> None:
         self.fs = fs
         self.spoiled = False
         """The connection is in the middle of something, and cannot be used again."""
@@ -52,6 +52,11 @@ class Files:
     def settings(connect_seconds: float, read_seconds: float) -> dict[str, Any]:
         """The options that give this file system its timeouts."""
         return {}
+
+    @staticmethod
+    def class_for(found: Any) -> Any:
+        """The class to make the file system of; `found` is fsspec's own, or the one that the operator named."""
+        return found
 
     def look(self, path: str) -> Seen | None:
         """The file at the path; None when there is none, or a folder."""
@@ -139,190 +144,6 @@ class LocalFiles(Files):
         except FileExistsError:
             raise ObjectExists("There is an object at the key already.") from None
         os.unlink(temporary)
-
-
-class SftpFiles(Files):
-    """fsspec's own SFTP, by paramiko: one connection for each thread."""
-
-    def __init__(self, fs: Any) -> None:
-        super().__init__(fs)
-        fs.ftp.get_channel().settimeout(self.read_seconds)
-
-    read_seconds = 60.0
-
-    @staticmethod
-    def settings(connect_seconds: float, read_seconds: float) -> dict[str, Any]:
-        return dict.fromkeys(("timeout", "banner_timeout", "auth_timeout"), connect_seconds)
-
-    def write_at(self, path: str, offset: int, body: Body) -> int:
-        with self.fs.ftp.open(path, "r+b") as file:
-            file.set_pipelined(True)  # without it, each block waits for its answer: ten times slower
-            file.seek(offset)
-            return copy(body, lambda block: file.write(bytes(block)))
-
-    def read(self, path: str, offset: int, size: int) -> Generator[bytes]:
-        with self.fs.ftp.open(path, "rb") as file:
-            file.seek(offset)
-            file.prefetch(offset + size)
-            while size and (block := file.read(min(size, MIB))):
-                size -= len(block)
-                yield block
-
-    def publish(self, temporary: str, target: str, *, create_only: bool) -> None:
-        if not create_only:
-            self.fs.ftp.posix_rename(temporary, target)
-            return
-        try:
-            self.fs.ftp.rename(temporary, target)  # the protocol's own rename never replaces
-        except OSError:
-            if self.look(target) is not None:
-                raise ObjectExists("There is an object at the key already.") from None
-            raise
-
-    def close(self) -> None:
-        self.fs.client.close()
-
-    def _remove(self, path: str) -> None:
-        self.fs.ftp.remove(path)
-
-
-class SshfsFiles(Files):
-    """SFTP by asyncssh: one connection for all threads. Its copying and checksums, which run a shell, are not used."""
-
-    shared = True
-
-    @staticmethod
-    def settings(connect_seconds: float, read_seconds: float) -> dict[str, Any]:
-        return {
-            "connect_timeout": connect_seconds,
-            "login_timeout": connect_seconds,
-            "keepalive_interval": read_seconds,
-        }
-
-    def publish(self, temporary: str, target: str, *, create_only: bool) -> None:
-        from fsspec.asyn import sync
-
-        async def rename() -> None:
-            async with self.fs._pool.get() as channel:
-                await channel.posix_rename(temporary, target)
-
-        sync(self.fs.loop, rename)
-
-
-class SmbFiles(Files):
-    """SMB by smbprotocol, which keeps its connections for the whole process."""
-
-    shared = True
-    heals = True
-
-    @staticmethod
-    def settings(connect_seconds: float, read_seconds: float) -> dict[str, Any]:
-        return {"timeout": connect_seconds, "share_access": "rwd", "register_session_retries": 0}
-
-    def make_folders(self, path: str) -> None:
-        import smbclient
-
-        smbclient.makedirs(self._unc(path), exist_ok=True, port=self.fs._port)
-
-    def publish(self, temporary: str, target: str, *, create_only: bool) -> None:
-        import smbclient
-
-        rename: Callable[..., None] = smbclient.rename if create_only else smbclient.replace
-        try:
-            rename(self._unc(temporary), self._unc(target), port=self.fs._port)
-        except OSError as error:
-            if create_only and self.look(target) is not None:
-                raise ObjectExists("There is an object at the key already.") from None
-            raise error
-
-    def _remove(self, path: str) -> None:
-        import smbclient
-
-        smbclient.remove(self._unc(path), port=self.fs._port)
-
-    def _unc(self, path: str) -> str:
-        host: str = self.fs.host
-        return f"\\\\{host}" + path.replace("/", "\\")
-
-
-class FtpFiles(Files):
-    """FTP: a connection for each thread, and parts only at the end of what is there."""
-
-    @staticmethod
-    def settings(connect_seconds: float, read_seconds: float) -> dict[str, Any]:
-        return {"timeout": read_seconds, "use_listings_cache": False}
-
-    def look(self, path: str) -> Seen | None:
-        """By SIZE, which needs no listing of the whole folder."""
-        ftp = self.fs.ftp
-        ftp.voidcmd("TYPE I")  # in text mode, SIZE is refused
-        try:
-            size = ftp.size(path)
-        except error_perm as error:
-            if str(error).startswith("550"):
-                return None  # not there, or a folder
-            raise
-        return None if size is None else Seen(size, "")
-
-    def make_folders(self, path: str) -> None:
-        """Without listings, of which fsspec's own way makes a number that grows with the square of the depth."""
-        ftp = self.fs.ftp
-        folder = ""
-        for name in path.strip("/").split("/") if path.strip("/") else ():
-            folder += f"/{name}"
-            with contextlib.suppress(error_perm):  # it is there; if it is not, the next step says so
-                ftp.mkd(folder)
-
-    def create(self, path: str) -> None:
-        self._store(path, None, lambda connection: 0)
-
-    def write_at(self, path: str, offset: int, body: Body) -> int:
-        # Appending ("ab") was seen to write wrong content; STOR behind REST writes where it is told.
-        return self._store(path, offset or None, lambda connection: copy(body, connection.sendall))
-
-    def write(self, path: str, body: Body) -> int:
-        return self._store(path, None, lambda connection: copy(body, connection.sendall))
-
-    def read(self, path: str, offset: int, size: int) -> Generator[bytes]:
-        ftp = self.fs.ftp
-        ftp.voidcmd("TYPE I")
-        connection = ftp.transfercmd(f"RETR {path}", offset or None)
-        try:
-            while size and (block := connection.recv(min(size, MIB))):
-                size -= len(block)
-                yield block
-            # The server's last word tells a whole file from a cut one; it is 426 when there was more than we wanted.
-            connection.close()
-            with contextlib.suppress(error_temp):
-                ftp.voidresp()
-        except GeneratorExit:
-            self.spoiled = True  # what is still to come would be taken for the answer to something else
-            raise
-        finally:
-            connection.close()
-
-    def publish(self, temporary: str, target: str, *, create_only: bool) -> None:
-        self.fs.ftp.rename(temporary, target)
-
-    def close(self) -> None:
-        self.fs.ftp.close()
-
-    def _remove(self, path: str) -> None:
-        self.fs.ftp.delete(path)
-
-    def _store(self, path: str, rest: int | None, send: Callable[[Any], int]) -> int:
-        ftp = self.fs.ftp
-        ftp.voidcmd("TYPE I")
-        connection = ftp.transfercmd(f"STOR {path}", rest)
-        try:
-            sent = send(connection)
-        except BaseException:
-            self.spoiled = True
-            connection.close()
-            raise
-        connection.close()
-        ftp.voidresp()
-        return sent
 
 
 class WebdavFiles(Files):
@@ -437,3 +258,28 @@ class _Reader(io.RawIOBase):
     def close(self) -> None:
         self._reader.close()
         super().close()
+
+
+def stay_below(root: str, path: str) -> None:
+    """In a directory of this machine, a folder that is a link must not lead out of the root."""
+    real, folder = os.path.realpath(root or "/"), os.path.realpath(os.path.dirname(path))
+    if os.path.commonpath([real, folder]) != real:
+        raise InvalidRequest("A folder of the key is a link that leads out of the destination.")
+
+
+def compared(blocks: Iterator[bytes], in_order: list[Receipt]) -> int:
+    """The CRC32C of everything, once each part is what its receipt says."""
+    whole, left = 0, b""
+    for receipt in in_order:
+        part, size = 0, receipt.size
+        while size:
+            left = left or next(blocks, b"")
+            if not left:
+                raise IntegrityError("The unfinished file became shorter while it was read.")
+            part, size, left = checksums.crc32c(left[:size], part), size - len(left[:size]), left[size:]
+        if checksums.crc32c_text(part) != receipt.etag:
+            raise IntegrityError(f"Part {receipt.number} as it is stored is not the one its receipt was made for.")
+        whole = checksums.combine_crc32c(whole, part, receipt.size)
+    if left or next(blocks, b""):
+        raise IntegrityError("The unfinished file became longer while it was read.")
+    return whole

@@ -88,7 +88,7 @@ def smbd(directory: Path) -> Iterator[FileServer]:
     program = servers.program("smbd")
     servers.needs(os.geteuid() == 0, "root, for smbd")
     root = directory / "files"
-    root.mkdir(parents=True)
+    root.mkdir(parents=True, exist_ok=True)
     port, user = servers.free_port(), pwd.getpwuid(os.geteuid()).pw_name
     state = directory / "state"
     state.mkdir()
@@ -130,7 +130,7 @@ FTPServer(("127.0.0.1", int(port)), FTPHandler).serve_forever(handle_exit=True)
 @contextlib.contextmanager
 def ftpd(directory: Path) -> Iterator[FileServer]:
     root, port = directory / "files", servers.free_port()
-    root.mkdir(parents=True)
+    root.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-W", "ignore", "-c", _FTP, str(port), str(root), USER, PASSWORD]
     with servers.serving(command, port, directory / "ftpd.log"):
         yield FileServer(f"ftp://127.0.0.1:{port}/in", root / "in", {"username": USER, "password": PASSWORD})
@@ -154,7 +154,7 @@ wsgi.Server(("127.0.0.1", int(port)), app, numthreads=20).start()
 @contextlib.contextmanager
 def wsgidav(directory: Path) -> Iterator[FileServer]:
     root, port = directory / "files", servers.free_port()
-    (root / "in").mkdir(parents=True)
+    (root / "in").mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-W", "ignore", "-c", _DAV, str(port), str(root), USER, PASSWORD]
     with servers.serving(command, port, directory / "dav.log"):
         yield FileServer(f"webdav://127.0.0.1:{port}/in", root / "in", {"username": USER, "password": PASSWORD})
@@ -163,7 +163,7 @@ def wsgidav(directory: Path) -> Iterator[FileServer]:
 @contextlib.contextmanager
 def rclone_webdav(directory: Path) -> Iterator[FileServer]:
     root, port = directory / "files", servers.free_port()
-    (root / "in").mkdir(parents=True)
+    (root / "in").mkdir(parents=True, exist_ok=True)
     command = [servers.program("rclone"), "serve", "webdav", "--config", os.devnull, "--addr", f"127.0.0.1:{port}"]
     command += ["--user", USER, "--pass", PASSWORD, "--dir-cache-time", "100ms", str(root)]
     with servers.serving(command, port, directory / "rclone.log", {"XDG_CACHE_HOME": str(directory / "cache")}):

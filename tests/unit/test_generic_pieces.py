@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from ftplib import error_perm, error_temp
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,8 +12,10 @@ import pytest
 
 from backends import errors
 from backends.base import Properties
+from backends.body import BytesBody
 from backends.errors import InvalidRequest
 from backends.generic import KINDS, FsspecOptions, FsspecPlugin, check_key
+from backends.generic_backend import GenericBackend
 from backends.generic_errors import from_exception, missing
 from backends.generic_files import Refused
 
@@ -118,6 +121,14 @@ def named(name: str, base: type[Exception] = Exception, module: str = "somewhere
         (TimeoutError("x"), errors.TimedOut),
         (ConnectionResetError("x"), errors.ConnectionFailed),
         (EOFError("x"), errors.ConnectionFailed),
+        (OSError("Socket is closed"), errors.ConnectionFailed),
+        (OSError("Failure"), errors.TransientError),
+        (OSError(errno.EBADF, "x"), errors.ConnectionFailed),
+        (OSError(errno.EHOSTUNREACH, "x"), errors.ConnectionFailed),
+        (named("SMBOSError", OSError, ntstatus=0xC0000043), errors.Unavailable),
+        (named("SMBOSError", OSError, ntstatus=0xC000007F), errors.StoreFull),
+        (named("SFTPNoConnection"), errors.ConnectionFailed),
+        (named("HostKeyUnknown"), errors.AccessDenied),
         (named("AuthenticationException"), errors.AccessDenied),
         (named("NoValidConnectionsError"), errors.ConnectionFailed),
         (named("SSHException"), errors.ConnectionFailed),
@@ -175,3 +186,22 @@ def test_what_is_not_there_is_known_in_every_library() -> None:
     assert missing(error_perm("550 File not found"))
     assert not missing(error_perm("550 Permission denied"))
     assert not missing(PermissionError(errno.EACCES, "x"))
+
+
+def test_a_link_does_not_lead_out_of_a_directory(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    (inside / "folder").mkdir(parents=True)
+    outside.mkdir()
+    (inside / "out").symlink_to(outside)
+    (inside / "in").symlink_to(inside / "folder")
+    backend = PLUGIN.build(options(f"file://{inside}"))
+    for call in (backend.stat, backend.delete, lambda key: put(backend, key)):
+        with pytest.raises(InvalidRequest, match="leads out"):
+            call("out/file")
+    put(backend, "in/file")
+    assert (inside / "folder" / "file").read_bytes() == b"x"
+    assert not list(outside.iterdir())
+
+
+def put(backend: GenericBackend, key: str) -> None:
+    backend.put_whole(key, BytesBody(b"x"), properties=Properties())

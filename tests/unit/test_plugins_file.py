@@ -321,6 +321,29 @@ def test_a_secret_that_everybody_can_read_is_refused_and_not_printed(write: Writ
     assert load(path, {}).default == "x"
 
 
+FSSPEC = '[destinations.x]\nbackend = "fsspec"\n'
+
+
+def test_a_secret_inside_a_table_of_options_is_found_too(write: Write) -> None:
+    path = write(FSSPEC + 'url = "sftp://files.example/in"\noptions = { username = "acme", password = "hunter2" }')
+    path.chmod(0o644)
+    found = "\n".join(faults(path))
+    assert "[destinations.x] options.password: is a secret in a file that everybody on this machine" in found
+    assert "username" not in found
+    assert "hunter2" not in found
+    path.chmod(0o640)
+    assert load(path, {}).default == "x"
+
+
+@pytest.mark.parametrize(
+    "options", ['{ username = "acme", key_filename = "/etc/key", port = 2222 }', '{ password = "${PASSWORD}" }']
+)
+def test_what_is_no_secret_inside_a_table_may_stand_there(write: Write, options: str) -> None:
+    path = write(FSSPEC + f'url = "sftp://files.example/in"\noptions = {options}')
+    path.chmod(0o644)
+    assert load(path, {"PASSWORD": "hunter2"}).default == "x"
+
+
 def test_a_secret_from_the_environment_may_stand_in_a_file_for_all(write: Write) -> None:
     path = write(S3 + 'key = "${KEY}"\nsecret = "${SECRET}"')
     path.chmod(0o644)
@@ -334,6 +357,14 @@ def test_a_destination_may_not_lie_in_the_spool_nor_contain_it(write: Write, tmp
         found = faults(write(LOCAL + f'root = "{root}"'), reserved=reserved)
         assert found == ["[destinations.x] root: lies in the spool or contains it (choose a directory apart from it)"]
     load(write(LOCAL + 'root = "var/spool-not"'), {}, reserved=reserved)
+
+
+def test_neither_may_a_directory_that_is_named_by_an_address(write: Write, tmp_path: Path) -> None:
+    reserved = {"the spool": tmp_path / "var" / "spool"}
+    for root in ("var/spool", "var/spool/objects", "var"):
+        found = faults(write(FSSPEC + f'url = "file://{tmp_path}/{root}"'), reserved=reserved)
+        assert found == ["[destinations.x] url: lies in the spool or contains it (choose a directory apart from it)"]
+    load(write(FSSPEC + f'url = "file://{tmp_path}/elsewhere"'), {}, reserved=reserved)
 
 
 def test_the_fingerprint_follows_what_it_means_and_not_the_secrets(write: Write) -> None:
