@@ -151,7 +151,9 @@ class _Grant:
         address = urlsplit(self._account.endpoint)
         self._origin = f"{address.scheme}://{address.netloc}"
         try:
-            self._credential: Any = self._signer() if self._account.key else _tokens(options) if self.renewable else None
+            self._credential: Any = (
+                self._signer() if self._account.key else _tokens(options) if self.renewable else None
+            )
         except Exception as error:
             raise azure_errors.from_exception(error, doing) from None
 
