@@ -151,9 +151,7 @@ class _Grant:
         address = urlsplit(self._account.endpoint)
         self._origin = f"{address.scheme}://{address.netloc}"
         try:
-            self._credential: Any = (
-                self._signer() if self._account.key else _tokens(options) if self.renewable else None
-            )
+            self._credential = self._opener(options)
         except Exception as error:
             raise azure_errors.from_exception(error, doing) from None
 
@@ -170,7 +168,10 @@ class _Grant:
             raise azure_errors.from_exception(error, doing) from None
         return target, {**known, "authorization": f"Bearer {token}"}
 
-    def _signer(self) -> Any:
+    def _opener(self, options: AzureOptions) -> Any:
+        """What signs with the key, or gives tokens; a SAS needs neither."""
+        if not self._account.key:
+            return _tokens(options) if self.renewable else None
         from azure.storage.blob import BlobServiceClient
 
         given = {"account_name": self._account.name, "account_key": self._account.key}

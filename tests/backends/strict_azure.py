@@ -9,7 +9,9 @@ import re
 import socket
 import threading
 from base64 import b64decode, b64encode
+from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import MappingProxyType
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.etree import ElementTree
@@ -25,11 +27,11 @@ class Fault(NamedTuple):
     how: str = "error"
     status: int = 500
     code: str = ""
-    headers: dict[str, str] = {}
+    headers: Mapping[str, str] = MappingProxyType({})
 
 
 class Refused(Exception):
-    def __init__(self, status: int, code: str, headers: dict[str, str] | None = None) -> None:
+    def __init__(self, status: int, code: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(code)
         self.status, self.code, self.headers = status, code, headers or {}
 
@@ -233,7 +235,7 @@ class _Handler(BaseHTTPRequestHandler):
             raise Refused(416, "InvalidRange")
         return 206, {"etag": blob.etag}, blob.data[first : last + 1]
 
-    def _refuse(self, status: int, code: str, headers: dict[str, str]) -> None:
+    def _refuse(self, status: int, code: str, headers: Mapping[str, str]) -> None:
         text = f"\ufeff<Error><Code>{code}</Code><Message>no\nsig=abc Authorization: SharedKey x:y</Message></Error>"
         told = {"x-ms-error-code": code} if code else {}
         self._answer(status, {**told, **headers}, text.encode())

@@ -103,9 +103,8 @@ def test_of_two_blocks_for_one_part_the_later_counts() -> None:
     first, second = new_block("0" * 16, 1, 5), new_block("0" * 16, 1, 6)
     other = new_block("1" * 16, 1, 7)
     assert len({len(block.id) for block in (first, second, other)}) == 1
-    named = "".join(
-        f"<Block><Name>{id_}</Name><Size>3</Size></Block>" for id_ in (second.id, first.id, other.id, "Zm9v")
-    )
+    names = (second.id, first.id, other.id, "Zm9v")
+    named = "".join(f"<Block><Name>{name}</Name><Size>3</Size></Block>" for name in names)
     document = f"<BlockList><UncommittedBlocks>{named}</UncommittedBlocks></BlockList>".encode()
     assert latest(document, "0" * 16, "look") == {1: second._replace(size=3)}
     assert second.id.encode() in block_list([second])

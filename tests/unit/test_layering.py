@@ -24,7 +24,8 @@ ARROWS = {
 }
 
 CLOUD = {
-    "s3fs", "gcsfs", "adlfs", "azure", "fsspec", "botocore", "aiobotocore", "aiohttp", "boto3", "urllib3", "google", "requests",
+    "s3fs", "gcsfs", "adlfs", "azure", "fsspec",
+    "botocore", "aiobotocore", "aiohttp", "boto3", "urllib3", "google", "requests",
 }  # fmt: skip
 QUEUE = {"redis", "dramatiq", "hiredis"}
 SERVER = {"falcon", "gunicorn", "uvloop"}
