@@ -16,7 +16,7 @@ from backends.azure import AzureOptions, AzurePlugin
 from backends.azure_backend import AzureBackend
 from backends.base import MIB, Properties
 from backends.body import BytesBody, FileBody
-from backends.checksums import crc32c
+from backends.checksums import crc32c, crc32c_text
 from backends.conformance.bodies import ChangedBody
 from backends.conformance.subject import Subject
 from backends.errors import AccessDenied, ConnectionFailed, DestinationMissing, IntegrityError, SessionLost
@@ -82,6 +82,7 @@ def test_a_file_sent_in_parts_is_the_same_file_behind_the_servers_back(
         piece = data[(number - 1) * 5 * MIB : number * 5 * MIB]
         body = FileBody(source, (number - 1) * 5 * MIB, len(piece), crc32c(piece))
         receipts.append(backend.put_part(session, number, body))
+        assert receipts[-1].checksum == crc32c_text(crc32c(piece)), "Azurite tells the CRC-64 of each block"
     info = backend.complete(session, receipts)
 
     assert hashlib.sha256(stored_at(url, key)).digest() == hashlib.sha256(data).digest()
