@@ -36,14 +36,21 @@ $(STAMP):
 	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $(STAMP)
 
-test: setup
+# Azurite, the emulator of Azure Storage, for its tests: once, and only where there is npm.
+NODE   := $(VENV)/node/.azurite-3.37.0
+$(NODE): | setup
+	@if command -v npm >/dev/null; then \
+	  npm install --prefix $(VENV)/node --no-package-lock --no-audit --no-fund --silent azurite@3.37.0 && touch $(NODE); \
+	else echo 'npm is not here: the tests of Azure on Azurite are skipped' >&2; fi
+
+test: setup $(NODE)
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 # Writes docs/backends/results.md: what the conformance suite says of every store that the tests start.
-conformance-table: setup
+conformance-table: setup $(NODE)
 	CONFORMANCE_TABLE=docs/backends/results.md $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile \
 	  tests/backends/test_memory.py tests/backends/test_local.py tests/backends/test_s3.py tests/backends/test_gcs.py \
-	  tests/backends/test_generic.py
+	  tests/backends/test_azure.py tests/backends/test_generic.py
 
 check: setup
 	$(BIN)/ruff check .

@@ -71,6 +71,10 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """Names of the further fields of `Properties` that are acted on; the rest cannot be asked for."""
     invisible: bool = True
     """Nothing can be seen at the key before `complete` or `put_whole` succeeds."""
+    aborts: bool = True
+    """`abort` frees what the session holds, and ends it. Otherwise it does nothing, and the provider frees it later."""
+    parallel_sessions: bool = True
+    """Two sessions of one key live side by side. Otherwise completing one loses the other, with `SessionLost`."""
     any_process: bool = True
     """Sessions, receipts and objects of one process are known in every other."""
 
@@ -166,7 +170,7 @@ class Backend(Protocol):
 
         An empty object has one empty part.
         With `create_only`, an existing object may be refused here or at `complete`, with `ObjectExists`. Two sessions
-        for one key live side by side; the last `complete` wins.
+        for one key live side by side, where `capabilities.parallel_sessions` says so; the last `complete` wins.
         """
 
     def put_part(self, session: Session, number: int, body: Body) -> Receipt:
@@ -185,7 +189,9 @@ class Backend(Protocol):
         """
 
     def abort(self, session: Session) -> None:
-        """Give up the session and free what it holds. A session that is gone already is no error."""
+        """Give up the session and free what it holds, where `capabilities.aborts` says so. A session that is gone
+        already is no error.
+        """
 
     def stat(self, key: str) -> ObjectInfo | None:
         """The object at `key`, or None if there is none."""

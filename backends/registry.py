@@ -21,6 +21,7 @@ BUILT_IN = {
     "memory": "backends.memory:MemoryPlugin",
     "s3": "backends.s3:S3Plugin",
     "gcs": "backends.gcs:GCSPlugin",
+    "azure": "backends.azure:AzurePlugin",
     "fsspec": "backends.generic:FsspecPlugin",
 }
 """The same as our entry points; listed here too, so that a source tree that was never installed works."""

@@ -125,6 +125,7 @@ def test_one_receipt_given_twice_is_refused_or_counts_once(subject: Subject) -> 
 
 
 def test_aborting_is_final_and_may_be_repeated(subject: Subject) -> None:
+    subject.needs("aborts")
     key, data = subject.key(), subject.data()
     session = subject.begin(key, len(data))
     receipts = subject.send(session, data)
@@ -137,6 +138,7 @@ def test_aborting_is_final_and_may_be_repeated(subject: Subject) -> None:
 
 
 def test_a_part_after_the_abort_says_that_the_session_is_lost(subject: Subject) -> None:
+    subject.needs("aborts")
     data = subject.data()
     session = subject.begin(subject.key(), len(data))
     subject.backend.abort(session)
@@ -152,6 +154,7 @@ def test_aborting_a_completed_session_leaves_the_object(subject: Subject) -> Non
 
 
 def test_two_uploads_of_one_key_do_not_mix(subject: Subject) -> None:
+    subject.needs("parallel_sessions")
     key, first, second = subject.key(), subject.data(), subject.data()
     one, other = subject.begin(key, len(first)), subject.begin(key, len(second))
     receipts: dict[str, list[Receipt]] = {"one": [], "other": []}

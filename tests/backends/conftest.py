@@ -23,6 +23,7 @@ STORES = {
     ("test_gcs", "strict-compose"): "gcs, compose: strict server of ours",
     ("test_gcs", "fake"): "gcs, compose: fake-gcs-server",
     ("test_gcs", "emulator"): "gcs, compose: gcp-storage-emulator",
+    ("test_azure", ""): "azure: Azurite",
     ("test_generic", "sftp"): "fsspec: OpenSSH by paramiko",
     ("test_generic", "sshfs"): "fsspec: OpenSSH by sshfs",
     ("test_generic", "smb"): "fsspec: Samba",
@@ -69,7 +70,7 @@ class Results:
             marks = [mark for (_, store), mark in self._outcomes.items() if store == name]
             skipped = sum(mark.isdigit() for mark in marks)
             lines.append(f"| {name} | {marks.count('●')} | {skipped} | {marks.count('✗')} |")
-        for group in ("memory local s3", "gcs", "fsspec"):
+        for group in ("memory local s3", "gcs azure", "fsspec"):
             lines += ["", *self._table([name for name in seen if name.split(":")[0].split(",")[0] in group.split()])]
         lines += ["", "## Why checks were skipped", ""]
         lines += [f"{number}. {reason}" for number, reason in enumerate(self._reasons, 1)]

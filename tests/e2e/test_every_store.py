@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests import servers
-from tests.backends import gcs_servers, generic_servers
+from tests.backends import azure_servers, gcs_servers, generic_servers
 from tests.backends.generic_servers import FileServer
 from tests.e2e.stack import MakeStack, Stack
 from tests.servers import eventually
@@ -78,13 +78,29 @@ def gcs(folder: Path) -> Iterator[tuple[str, Look]]:
         yield f'[destinations.store]\nbackend = "gcs"\n{table}', look
 
 
-@pytest.fixture(params=["s3", "gcs", "sftp", "sshfs", "smb", "ftp", "webdav"])
+@contextmanager
+def azure(folder: Path) -> Iterator[tuple[str, Look]]:
+    with azure_servers.azurite(folder) as url:
+
+        def look() -> tuple[str, list[str]]:
+            with azure_servers.container(url) as client:
+                names = [blob.name for blob in client.list_blobs(include=["uncommittedblobs"])]
+                whole = hashlib.sha256()
+                for block in client.download_blob(KEY).chunks():
+                    whole.update(block)
+            return whole.hexdigest(), [name for name in names if name != KEY]
+
+        lines = [f'{name} = "{value}"' for name, value in azure_servers.options(url).items()]
+        yield "\n".join(["[destinations.store]", 'backend = "azure"', *lines, ""]), look
+
+
+@pytest.fixture(params=["s3", "gcs", "azure", "sftp", "sshfs", "smb", "ftp", "webdav"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, Look]]:
     """The table of a destination, and how to look at it."""
     folder = tmp_path / "store"
     with ExitStack() as ending:
-        if request.param in ("s3", "gcs"):
-            yield ending.enter_context({"s3": s3, "gcs": gcs}[request.param](folder))
+        if request.param in ("s3", "gcs", "azure"):
+            yield ending.enter_context({"s3": s3, "gcs": gcs, "azure": azure}[request.param](folder))
             return
         make = {
             "sftp": generic_servers.sshd,

@@ -43,7 +43,7 @@ def test_nothing_else_is_in_it(wheel: set[str]) -> None:
 
 def test_the_backends_are_found_by_name() -> None:
     found = {point.name for point in entry_points(group="bucketline.backends") if point.dist.name == "bucketline"}
-    assert found == {"memory", "local", "s3", "gcs", "fsspec"}
+    assert found == {"memory", "local", "s3", "gcs", "azure", "fsspec"}
 
 
 def test_every_dependency_says_why() -> None:

@@ -24,7 +24,8 @@ ARROWS = {
 }
 
 CLOUD = {
-    "s3fs", "gcsfs", "adlfs", "fsspec", "botocore", "aiobotocore", "aiohttp", "boto3", "urllib3", "google", "requests",
+    "s3fs", "gcsfs", "adlfs", "azure", "fsspec", "botocore", "aiobotocore", "aiohttp", "boto3", "urllib3", "google",
+    "requests",
     "paramiko", "asyncssh", "sshfs", "smbclient", "smbprotocol", "webdav4",
 }  # fmt: skip
 QUEUE = {"redis", "dramatiq", "hiredis"}

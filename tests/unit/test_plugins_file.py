@@ -108,7 +108,7 @@ def destination(lines: str) -> str:
     return f'[destinations.x]\nbackend = "memory"\n{lines}'
 
 
-BACKENDS = "[destinations.x] backend: names the kind of storage (one of: fsspec, gcs, local, memory, s3)"
+BACKENDS = "[destinations.x] backend: names the kind of storage (one of: azure, fsspec, gcs, local, memory, s3)"
 LOCAL = '[destinations.x]\nbackend = "local"\n'
 
 MISTAKES = {
