@@ -1,6 +1,7 @@
 """Fixtures for every test: a real Valkey and real S3 servers, started once per test process and only when asked for."""
 
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,10 @@ from tests import servers
 # for other examples, run with `--hypothesis-profile default`.
 settings.register_profile("bucketline", deadline=None, derandomize=True)
 settings.load_profile("bucketline")
+
+# Whoever runs us in the background of a shell has made us ignore Ctrl-C, and everything that we start with us.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
