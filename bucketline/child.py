@@ -3,9 +3,11 @@
 `python -P -m bucketline.child PARENT COMMAND…`, where COMMAND is a command of ours, or `exec PROGRAM…`.
 """
 
+import contextlib
 import os
 import signal
 import sys
+from pathlib import Path
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 NICE = {"worker": 10}
@@ -29,10 +31,17 @@ def die_with(parent: int) -> None:
         sys.exit(0)
 
 
+def give_way(nice: int) -> None:
+    """Lower our priority. Linux weighs sessions against each other first (sched(7), autogroup): each child is one."""
+    os.nice(nice)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(nice))
+
+
 def main(words: list[str]) -> int:
     parent, command, *rest = words
     die_with(int(parent))
-    os.nice(NICE.get(command, 0))
+    give_way(NICE.get(command, 0))
     if command == "exec":
         os.execv(rest[0], rest)
     from bucketline.cli import main as run

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 
+from engine import small
 from engine.content_types import HEAD_BYTES
 from engine.digests import Bytes, Digest, Digester
 from engine.disk import MAX_BUFFERS, Directory, Disk, explain
@@ -16,6 +17,7 @@ from engine.space import Space
 from engine.write_behind import STEP, WriteBehind
 
 BATCH = 1 << 20  # what one write takes; a file up to this size touches the disk only when it is committed
+_MOST_PIECES = MAX_BUFFERS - 2  # a small file's sidecar and trailer go along with its bytes
 
 
 class Incoming:
@@ -76,7 +78,7 @@ class Incoming:
             # Bytes are kept as they are, until a batch is full; anything else may change behind our back.
             self._batch.append(data if isinstance(data, bytes) else bytes(data))
             self._batched += len(data)
-            if self._batched >= BATCH or len(self._batch) == MAX_BUFFERS:
+            if self._batched >= BATCH or len(self._batch) == _MOST_PIECES:
                 self._flush()
                 self._write_behind()
 
@@ -104,14 +106,10 @@ class Incoming:
     def commit(self, sidecar: bytes) -> None:
         """Put bytes and `sidecar` into place: when this returns, the job outlives a power cut."""
         with self._lock, self._discarded_on_error("accepting the file"):
-            temporary = self._layout.temporary(self.job_id)
-            self._write_out()
-            with self._sidecar(temporary, sidecar) as fd:
-                self._sync()
-                self._disk.sync(fd)
-            # Both are whole on the disk before either has its name.
-            self._move(self._path, self._layout.data(self.job_id))
-            self._move(temporary, self._layout.sidecar(self.job_id))
+            if self._fd is None and not self._synced:
+                self._place_small(sidecar)
+            else:
+                self._place_pair(sidecar)
             self._jobs.sync()
             self._committed = True
             self._space.close(self.job_id, kept=self.received, unwritten=self._unwritten)
@@ -133,6 +131,23 @@ class Incoming:
                 if self._disk.allocate(self._open(), self._size):
                     self._written(self._size)
 
+    def _place_small(self, sidecar: bytes) -> None:
+        """Nothing of it is on the disk yet: bytes and sidecar become one file."""
+        self._refuse_half()
+        self._flush(small.ending(sidecar))
+        self._sync()
+        self._move(self._path, self._layout.small(self.job_id))
+
+    def _place_pair(self, sidecar: bytes) -> None:
+        temporary = self._layout.temporary(self.job_id)
+        self._write_out()
+        with self._sidecar(temporary, sidecar) as fd:
+            self._sync()
+            self._disk.sync(fd)
+        # Both are whole on the disk before either has its name.
+        self._move(self._path, self._layout.data(self.job_id))
+        self._move(temporary, self._layout.sidecar(self.job_id))
+
     def _announce(self, size: int) -> None:
         self._space.announce(self.job_id, size)
         self._unwritten += size
@@ -149,12 +164,12 @@ class Incoming:
             self._made.append(self._path)
         return self._fd
 
-    def _flush(self) -> None:
+    def _flush(self, ending: Sequence[bytes] = ()) -> None:
         if self._size is None:
             self._announce(self._batched)
         fd = self._open()
-        if self._batch:
-            self._disk.write(fd, self._batch)
+        if self._batch or ending:
+            self._disk.write(fd, [*self._batch, *ending])
         self._written(self._batched)
         self._batch = []
         self._batched = 0
@@ -167,13 +182,16 @@ class Incoming:
 
     def _write_out(self) -> None:
         """Everything that came is in the file, and on its way to the disk."""
+        self._refuse_half()
+        if not self._synced:
+            self._flush()
+            self._disk.start_sync(self._open())
+
+    def _refuse_half(self) -> None:
         if self._over:
             raise SpoolUnavailable("This reception is over.")
         if self._size is not None and self.received != self._size:
             raise EngineError(f"{self.received} of {self._size} bytes arrived.", code="truncated", retryable=True)
-        if not self._synced:
-            self._flush()
-            self._disk.start_sync(self._open())
 
     def _sync(self) -> None:
         if not self._synced:

@@ -58,20 +58,38 @@ def discard(spool: Spool, arm: Callable[[], None]) -> None:
     incoming.discard()
 
 
-def rewrite(spool: Spool, arm: Callable[[], None]) -> None:
-    accept(spool, SMALL, job_id=JOB)
+def rewrite_small(spool: Spool, arm: Callable[[], None]) -> None:
+    _rewrite(spool, arm, SMALL)
+
+
+def rewrite_large(spool: Spool, arm: Callable[[], None]) -> None:
+    _rewrite(spool, arm, LARGE)
+
+
+def _rewrite(spool: Spool, arm: Callable[[], None], data: bytes) -> None:
+    accept(spool, data, job_id=JOB)
     changed = sidecar_of(spool.source(JOB).digest).replace(b"holiday", b"another")
     arm()
     spool.rewrite_sidecar(JOB, changed)
 
 
-def release(spool: Spool, arm: Callable[[], None]) -> None:
+def release_small(spool: Spool, arm: Callable[[], None]) -> None:
     accept(spool, SMALL, job_id=JOB)
+    spool.rewrite_sidecar(JOB, sidecar_of(spool.source(JOB).digest))
     arm()
     spool.release(JOB)
 
 
-SCENARIOS = {scenario.__name__: scenario for scenario in (commit_small, commit_large, discard, rewrite, release)}
+def release_large(spool: Spool, arm: Callable[[], None]) -> None:
+    accept(spool, LARGE, job_id=JOB)
+    arm()
+    spool.release(JOB)
+
+
+SCENARIOS = {
+    scenario.__name__: scenario
+    for scenario in (commit_small, commit_large, discard, rewrite_small, rewrite_large, release_small, release_large)
+}
 
 
 def main(name: str, directory: Path) -> None:

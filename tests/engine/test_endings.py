@@ -47,7 +47,7 @@ def test_a_failed_job_keeps_its_file_until_its_time_is_over(rig: Rig) -> None:
     job = ended(rig, "failed")
 
     assert rest(rig, job) == 0
-    assert rig.files() == [f"{job}.data", f"{job}.json"]
+    assert rig.files() == [f"{job}.small"]
     assert [one.id for one in rig.tombstones.scan()] == [job], "its end is written down all the same"
 
     rig.books.later(rig.settings.keep_failed_seconds)
@@ -61,7 +61,7 @@ def test_a_job_that_lives_is_left_alone(rig: Rig) -> None:
     job = rig.submit(b"small", key="small")
 
     assert rest(rig, job) == 0
-    assert rig.files() == [f"{job}.data", f"{job}.json"]
+    assert rig.files() == [f"{job}.small"]
     assert list(rig.tombstones.scan()) == []
 
 
@@ -70,7 +70,7 @@ def test_a_job_that_was_retried_meanwhile_is_left_alone(rig: Rig) -> None:
     rig.books.run(operations.command(job, "retry"))
 
     assert rest(rig, job) == 0
-    assert len(rig.files()) == 2
+    assert len(rig.files()) == 1
 
 
 def test_a_job_that_its_user_deleted_is_remembered_as_deleted(rig: Rig) -> None:
@@ -91,7 +91,7 @@ def test_many_ends_are_written_down_at_once(rig: Rig) -> None:
     assert rest(rig, *jobs, lives) == 5
 
     assert [one.id for one in rig.tombstones.scan()] == jobs
-    assert rig.files() == [f"{lives}.data", f"{lives}.json"]
+    assert rig.files() == [f"{lives}.small"]
 
 
 def test_laying_to_rest_twice_is_harmless(rig: Rig) -> None:
@@ -112,7 +112,7 @@ def test_no_file_goes_before_its_end_is_written_down(rig: Rig) -> None:
 
     with pytest.raises(EngineError):
         rest(rig, job)
-    assert rig.files() == [f"{job}.data", f"{job}.json"]
+    assert rig.files() == [f"{job}.small"]
     rig.books.later(5)
     assert rig.books.sweep().releasable == [job], "the sweeper brings it again"
 
@@ -123,7 +123,7 @@ def test_a_ledger_that_is_away_changes_nothing_on_disk(rig: Rig) -> None:
 
     with pytest.raises(LedgerUnavailable):
         rest(rig, job)
-    assert len(rig.files()) == 2
+    assert len(rig.files()) == 1
 
 
 # -- the undertaker ---------------------------------------------------------------------------------------------------

@@ -166,7 +166,7 @@ def test_a_failure_that_redis_lost_is_put_back_with_its_file(rig: Rig) -> None:
     rig.books.lose(f"{job}/0")
     rig.graves.take(job)
     rig.bury()
-    assert len(rig.files()) == 2
+    assert len(rig.files()) == 1
     while rig.take():
         pass
     wipe(rig)
@@ -317,7 +317,7 @@ def test_a_sidecar_that_cannot_be_read_is_reported_and_kept(rig: Rig, data: byte
 
     assert report.unreadable == [job]
     assert report.made_again == [other], "one bad file does not stop the others"
-    assert f"{job}.data" in rig.files()
+    assert f"{job}.small" in rig.files()
     assert (rig.settings.spool / "jobs" / f"{job}.json").read_bytes() == data
 
 
@@ -368,4 +368,4 @@ def test_recover_does_the_same_on_command(rig: Rig, redis_url: str) -> None:
 
     assert report.made_again == [job]
     assert rig.books.sweep().epoch == 1
-    assert os.path.exists(rig.settings.spool / "jobs" / f"{job}.data")
+    assert os.path.exists(rig.settings.spool / "jobs" / f"{job}.small")

@@ -73,7 +73,7 @@ def test_whatever_fails_leaves_no_trace(
 
     assert os.strerror(code) in caught.value.detail
     assert str(tmp_path) not in caught.value.detail
-    assert files_in(tmp_path) == [f"jobs/{other}.data", f"jobs/{other}.json"]
+    assert files_in(tmp_path) == [f"jobs/{other}.small"]
     assert spool.usage().used == len(b"another job")
     receive(spool, 3 * MIB)  # and the next one finds the spool as it was
 
