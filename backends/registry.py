@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
@@ -88,13 +88,17 @@ class Destination:
             for name in asked
             if name not in self.capabilities.properties
         ]
-        if isinstance(self.plugin, ChecksObjects):
+        if (plugin := self._checks_objects) is not None:
             wanted = properties.over(self.properties)
             found += [
                 (name, f"Destination {self.name!r}: {text}")
-                for name, text in self.plugin.object_faults(self.options, self.full_key(key), wanted)
+                for name, text in plugin.object_faults(self.options, self.full_key(key), wanted)
             ]
         return found
+
+    @cached_property
+    def _checks_objects(self) -> ChecksObjects | None:
+        return self.plugin if isinstance(self.plugin, ChecksObjects) else None
 
     def build(self) -> Backend:
         """A new backend, to be made in the process that uses it, after any fork, and closed there."""

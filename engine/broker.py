@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import threading
 import time
-import uuid
 from collections.abc import Iterable
 from typing import Any
 
 import redis
+import uuid_utils
 from dramatiq import Message, Middleware
 from dramatiq.brokers import redis as stock
 from dramatiq.errors import ConnectionClosed
@@ -80,7 +80,7 @@ class WakingBroker(stock.RedisBroker):
         pipeline.execute()
 
     def _enqueue_call(self, message: Message[Any]) -> tuple[Any, ...]:
-        one = message.copy(options={"redis_message_id": str(uuid.uuid4())})
+        one = message.copy(options={"redis_message_id": str(uuid_utils.uuid4())})
         at_ms = int(time.time() * 1000)
         lifetimes = (self.heartbeat_timeout, self.dead_message_ttl, 0, 100)
         head = (self.scripts["dispatch"].sha, "enqueue", at_ms, one.queue_name, self.broker_id, *lifetimes)

@@ -75,6 +75,13 @@ class Disk:
             while left:
                 left -= os.write(fd, rest[-left:])
 
+    def write_at(self, fd: int, data: bytes, offset: int) -> None:
+        """Overwrite a few bytes."""
+        os.pwrite(fd, data, offset)
+
+    def truncate(self, fd: int, size: int) -> None:
+        os.ftruncate(fd, size)
+
     def start_sync(self, fd: int) -> None:
         """Have the kernel begin to write, and do not wait: several files share what their fsyncs wait for.
 

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 
-from engine import small
 from engine.content_types import HEAD_BYTES
 from engine.digests import Bytes, Digest, Digester
 from engine.disk import MAX_BUFFERS, Directory, Disk, explain
 from engine.errors import EngineError, SpoolUnavailable, TooLarge
 from engine.layout import Layout
+from engine.packs import MOST_BYTES, Packs
 from engine.space import Space
 from engine.write_behind import STEP, WriteBehind
 
 BATCH = 1 << 20  # what one write takes; a file up to this size touches the disk only when it is committed
-_MOST_PIECES = MAX_BUFFERS - 2  # a small file's sidecar and trailer go along with its bytes
+_MOST_PIECES = MAX_BUFFERS - 2  # in a pack, a header and the sidecar go along with them
 
 
 class Incoming:
@@ -31,6 +31,7 @@ class Incoming:
         job_id: str,
         layout: Layout,
         jobs: Directory,
+        packs: Packs,
         disk: Disk,
         space: Space,
         behind: WriteBehind,
@@ -47,6 +48,7 @@ class Incoming:
         """The first of them, by which a content type can be told."""
         self._layout = layout
         self._jobs = jobs
+        self._packs = packs
         self._disk = disk
         self._space = space
         self._behind = behind
@@ -60,6 +62,7 @@ class Incoming:
         self._fd: int | None = None
         self._made: list[str] = []  # the files to remove when this comes to nothing, in the order they were made
         self._unwritten = 0  # announced to `space`, and not on the disk
+        self._packed = False  # whether something of it may be in a pack
         self._synced = self._committed = self._over = False
         self._lock = threading.Lock()
         self._begin()
@@ -106,11 +109,11 @@ class Incoming:
     def commit(self, sidecar: bytes) -> None:
         """Put bytes and `sidecar` into place: when this returns, the job outlives a power cut."""
         with self._lock, self._discarded_on_error("accepting the file"):
-            if self._fd is None and not self._synced:
-                self._place_small(sidecar)
+            self._refuse_half()
+            if self._fd is None and not self._synced and self.received <= MOST_BYTES:
+                self._pack(sidecar)
             else:
-                self._place_pair(sidecar)
-            self._jobs.sync()
+                self._place(sidecar)
             self._committed = True
             self._space.close(self.job_id, kept=self.received, unwritten=self._unwritten)
 
@@ -131,14 +134,16 @@ class Incoming:
                 if self._disk.allocate(self._open(), self._size):
                     self._written(self._size)
 
-    def _place_small(self, sidecar: bytes) -> None:
-        """Nothing of it is on the disk yet: bytes and sidecar become one file."""
-        self._refuse_half()
-        self._flush(small.ending(sidecar))
-        self._sync()
-        self._move(self._path, self._layout.small(self.job_id))
+    def _pack(self, sidecar: bytes) -> None:
+        """Nothing of it is on the disk yet, and it goes there in company."""
+        if self._size is None:
+            self._announce(self._batched)
+        self._packed = True
+        self._packs.append(self.job_id, self._batch, sidecar)
+        self._written(self._batched)
+        self._batch = []
 
-    def _place_pair(self, sidecar: bytes) -> None:
+    def _place(self, sidecar: bytes) -> None:
         temporary = self._layout.temporary(self.job_id)
         self._write_out()
         with self._sidecar(temporary, sidecar) as fd:
@@ -147,6 +152,7 @@ class Incoming:
         # Both are whole on the disk before either has its name.
         self._move(self._path, self._layout.data(self.job_id))
         self._move(temporary, self._layout.sidecar(self.job_id))
+        self._jobs.sync()
 
     def _announce(self, size: int) -> None:
         self._space.announce(self.job_id, size)
@@ -164,12 +170,12 @@ class Incoming:
             self._made.append(self._path)
         return self._fd
 
-    def _flush(self, ending: Sequence[bytes] = ()) -> None:
+    def _flush(self) -> None:
         if self._size is None:
             self._announce(self._batched)
         fd = self._open()
-        if self._batch or ending:
-            self._disk.write(fd, [*self._batch, *ending])
+        if self._batch:
+            self._disk.write(fd, self._batch)
         self._written(self._batched)
         self._batch = []
         self._batched = 0
@@ -239,9 +245,11 @@ class Incoming:
             self._close()
             for path in reversed(self._made):  # the sidecar before the data it vouches for
                 self._disk.unlink(path)
-            if self._committed:
+            if self._packed:
+                self._packs.release(self.job_id, durably=self._committed)
+            elif self._committed:
                 self._jobs.sync()
-        except OSError:
+        except (OSError, EngineError):
             pass  # what a broken disk keeps is found by `Spool.incomings` when it works again
         if self._committed:
             self._space.remove(self.received)

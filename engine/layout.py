@@ -3,7 +3,7 @@
     incoming/ID            the bytes while they are received, and temporary files, as ID.WORD
     jobs/ID.data           the bytes of an accepted job
     jobs/ID.json           its sidecar; it is renamed into place last, and with it the job is accepted
-    jobs/ID.small          bytes and sidecar of a small one in one file (small.py); an ID.json beside it is newer
+    packs/                 small accepted jobs, many in one file (packs.py); newer sidecars of theirs are jobs/ID.json
     jobs/ID.path.json      the sidecar of a job whose bytes stay outside of the spool
     ended/                 how jobs ended (tombstones.py)
 
@@ -32,6 +32,7 @@ class Layout:
         self.root = root
         self.incoming = root / "incoming"
         self.jobs = root / "jobs"
+        self.packs = root / "packs"
         self.ended = root / "ended"
         self._incoming, self._jobs = map(os.fspath, (self.incoming, self.jobs))
 
@@ -47,9 +48,6 @@ class Layout:
 
     def sidecar(self, job_id: str) -> str:
         return f"{self._jobs}/{checked(job_id)}.json"
-
-    def small(self, job_id: str) -> str:
-        return f"{self._jobs}/{checked(job_id)}.small"
 
     def path_sidecar(self, job_id: str) -> str:
         return f"{self._jobs}/{checked(job_id)}.path.json"

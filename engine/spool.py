@@ -3,9 +3,9 @@
 Sidecars are opaque bytes here, but for their `digest`. No call needs Redis. Several processes share one spool: every
 change is one rename or unlink, and what one process made another can remove.
 
-An accepted job is a pair of files, or one file where it is small. Of a pair, data is renamed into place before its
-sidecar and removed after it, so a sidecar whose data is missing is half of something that was never accepted, or is
-just being removed: it does not count.
+An accepted job is a pair of files, or where it is small a record in a pack (packs.py). Of a pair, data is renamed into
+place before its sidecar and removed after it, so a sidecar whose data is missing is half of something that was never
+accepted, or is just being removed: it does not count.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import msgspec
 
-from engine import small
 from engine.digests import Digest
 from engine.disk import Directory, Disk, Room, explain
 from engine.errors import EngineError, SourceCorrupt
 from engine.incoming import Incoming
 from engine.layout import ID_LENGTH, Layout, checked, is_id
+from engine.packs import Packs
 from engine.space import Space, Usage
 from engine.staged import SpooledSource
 from engine.write_behind import WriteBehind
@@ -56,6 +56,7 @@ class Spool:
         self._disk = disk or Disk(durable=durability == "fsync")
         self._behind = WriteBehind(self._disk)
         self._layout = Layout(root)
+        self._packs = Packs(self._layout.packs, self._disk)
         self._space = Space(limit, self._room, self._walk)
         self._digest = functools.lru_cache(maxsize=_REMEMBERED)(self._read_digest)
 
@@ -68,6 +69,7 @@ class Spool:
                 path.mkdir(mode=0o700, exist_ok=True)
                 path.chmod(0o700)
             self._jobs = Directory(layout.jobs, self._disk)
+            self._packs.open()
             self._try_out()
         except OSError as error:
             raise explain(error, f"preparing the directory {self.root}") from error
@@ -75,6 +77,7 @@ class Spool:
 
     def close(self) -> None:
         self._behind.close()
+        self._packs.close()
         self._jobs.close()
 
     # -- room -----------------------------------------------------------------------------------------------------
@@ -103,6 +106,7 @@ class Spool:
             job_id,
             self._layout,
             self._jobs,
+            self._packs,
             self._disk,
             self._space,
             self._behind,
@@ -141,41 +145,35 @@ class Spool:
     def sidecars(self) -> Iterator[tuple[str, Path]]:
         """Id and sidecar of every accepted job that was not released, in no order. Each may vanish while you look."""
         for job_id, path in _names(self._layout.jobs):
-            if path.name in (f"{job_id}.small", f"{job_id}.path.json") or (
+            if path.name == f"{job_id}.path.json" or (
                 path.name == f"{job_id}.json" and os.path.exists(self._layout.data(job_id))
             ):
                 yield job_id, path
+        for record in self._packs.records():
+            yield record.job_id, record.path
 
     def read_sidecar(self, job_id: str) -> bytes | None:
-        for read, path in (
-            (_read, self._layout.sidecar(job_id)),  # a new one beside a small file is newer than the one in it
-            (_read_small, self._layout.small(job_id)),
-            (_read, self._layout.path_sidecar(job_id)),
-        ):
-            if (found := read(path)) is not None:
-                return found
-        return None
+        found = self._read_own(job_id)
+        return found if found is not None else _read(self._layout.path_sidecar(job_id))
 
     def rewrite_sidecar(self, job_id: str, sidecar: bytes) -> None:
         """Put another sidecar in the place of the old one, durably. Its digest must stay the same."""
-        beside, layout = self._layout.sidecar(job_id), self._layout
-        for path, target in (
-            (beside, beside),
-            (layout.small(job_id), beside),
-            (layout.path_sidecar(job_id), layout.path_sidecar(job_id)),
-        ):
+        for path in (self._layout.sidecar(job_id), self._layout.path_sidecar(job_id)):
             if os.path.exists(path):
-                self._replace(job_id, target, sidecar, self._jobs)
+                self._replace(job_id, path, sidecar, self._jobs)
                 return
+        if self._packs.find(job_id):
+            self._replace(job_id, self._layout.sidecar(job_id), sidecar, self._jobs)
+            return
         raise _gone("The job has no file in the spool any more.")
 
     def source(self, job_id: str) -> SpooledSource:
         """The bytes of an accepted job. Raises EngineError `source_gone`, or SourceCorrupt."""
         digest = self._digest(job_id)
-        path, size = self._bytes(job_id)
+        path, start, size = self._bytes(job_id)
         if size != digest.size:
             raise SourceCorrupt(f"The staged file has {size} bytes; {digest.size} were accepted.")
-        return SpooledSource(Path(path), digest)
+        return SpooledSource(path, digest, start)
 
     # -- the end --------------------------------------------------------------------------------------------------
 
@@ -184,35 +182,39 @@ class Spool:
 
         A power cut may bring the files back; the tombstone tells what they are.
         """
-        layout = self._layout
-        size = self._size(job_id)
-        # What vouches for the bytes goes first, and the one inside of a small file never without them.
-        for path in (layout.sidecar, layout.path_sidecar, layout.small, layout.data):
-            self._unlink(path(job_id))
+        data = self._layout.data(job_id)
+        try:
+            size = os.stat(data).st_size
+        except FileNotFoundError:
+            size = self._packs.release(job_id)
+        self._unlink(self._layout.sidecar(job_id))
+        self._unlink(self._layout.path_sidecar(job_id))
+        self._unlink(data)
         self._space.remove(size)
+
+    def tidy(self) -> None:
+        """Give back room that only whole packs can give back. Called now and then by every process."""
+        self._packs.tidy()
 
     # -- how ------------------------------------------------------------------------------------------------------
 
-    def _bytes(self, job_id: str) -> tuple[str, int]:
-        """Where the bytes lie, at the beginning of which file, and how many there are."""
-        data, whole = self._layout.data(job_id), self._layout.small(job_id)
+    def _bytes(self, job_id: str) -> tuple[Path, int, int]:
+        """In which file the bytes lie, where they begin, and how many there are."""
+        path = Path(self._layout.data(job_id))
         try:
-            try:
-                return data, os.stat(data).st_size
-            except FileNotFoundError:
-                return whole, small.size(whole)
+            return path, 0, path.stat().st_size
         except OSError as error:
+            if record := self._packs.find(job_id):
+                return record.path, record.start, record.size
             raise _gone(f"The staged file cannot be read: {error.strerror}.") from error
 
-    def _size(self, job_id: str) -> int:
-        """What the job counts for in `space`."""
-        try:
-            return self._bytes(job_id)[1]
-        except EngineError:
-            return 0
+    def _read_own(self, job_id: str) -> bytes | None:
+        """The sidecar of bytes that are in the spool; beside a pack, the newer one."""
+        found = _read(self._layout.sidecar(job_id))
+        return found if found is not None else self._packs.sidecar(job_id)
 
     def _read_digest(self, job_id: str) -> Digest:
-        sidecar = _read(self._layout.sidecar(job_id)) or _read_small(self._layout.small(job_id))
+        sidecar = self._read_own(job_id)
         if sidecar is None:
             raise _gone("The staged file is not in this spool.")
         try:
@@ -245,15 +247,9 @@ class Spool:
 
     def _halves(self) -> Iterator[tuple[str, Path]]:
         """What a crash between two renames, or between two unlinks, has left of a pair."""
-        layout = self._layout
-        for job_id, path in _names(layout.jobs):
-            if path.name == f"{job_id}.data":
-                whole = os.path.exists(layout.sidecar(job_id))
-            elif path.name == f"{job_id}.json":
-                whole = os.path.exists(layout.data(job_id)) or os.path.exists(layout.small(job_id))
-            else:
-                whole = path.name in (f"{job_id}.small", f"{job_id}.path.json")
-            if not whole:
+        for job_id, path in _names(self._layout.jobs):
+            other = self._layout.sidecar(job_id) if path.suffix == ".data" else self._layout.data(job_id)
+            if path.name != f"{job_id}.path.json" and not os.path.exists(other) and not self._packs.find(job_id):
                 yield job_id, path
 
     def _room(self) -> Room:
@@ -262,13 +258,18 @@ class Spool:
     def _walk(self, mine: Collection[str]) -> int:
         """Bytes in the spool, but for the receptions that this process counts itself."""
         total = 0
-        for directory, count in ((self._layout.incoming, _received), (self._layout.jobs, _accepted)):
+        for directory, suffix in ((self._layout.incoming, ""), (self._layout.jobs, ".data")):
             with os.scandir(directory) as entries:
                 for entry in entries:
-                    if entry.name[:ID_LENGTH] not in mine:
-                        with contextlib.suppress(FileNotFoundError):
-                            total += count(entry)
-        return total
+                    if not entry.name.endswith(suffix) or entry.name[:ID_LENGTH] in mine:
+                        continue
+                    try:
+                        status = entry.stat(follow_symlinks=False)
+                    except FileNotFoundError:
+                        continue
+                    # A reception's blocks may be allocated before its bytes have come.
+                    total += status.st_size if suffix else max(status.st_size, status.st_blocks * 512)
+        return total + sum(record.size for record in self._packs.records() if record.job_id not in mine)
 
     def _try_out(self) -> None:
         """A write and a rename, as every job will need them."""
@@ -291,38 +292,13 @@ def _names(directory: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _read(path: str) -> bytes | None:
-    return _unless_missing(_content, path)
-
-
-def _read_small(path: str) -> bytes | None:
-    return _unless_missing(small.sidecar, path)
-
-
-def _content(path: str) -> bytes:
-    with open(path, "rb", buffering=0) as file:
-        return file.read()
-
-
-def _unless_missing(read: Callable[[str], bytes], path: str) -> bytes | None:
     try:
-        return read(path)
+        with open(path, "rb", buffering=0) as file:
+            return file.read()
     except FileNotFoundError:
         return None
     except OSError as error:
         raise explain(error, "reading a record") from error
-
-
-def _received(entry: os.DirEntry[str]) -> int:
-    """A reception's blocks may be allocated before its bytes have come."""
-    status = entry.stat(follow_symlinks=False)
-    return max(status.st_size, status.st_blocks * 512)
-
-
-def _accepted(entry: os.DirEntry[str]) -> int:
-    if entry.name.endswith(".small"):
-        with contextlib.suppress(SourceCorrupt):
-            return small.size(entry.path)
-    return entry.stat(follow_symlinks=False).st_size if entry.name.endswith((".data", ".small")) else 0
 
 
 def _gone(detail: str) -> EngineError:

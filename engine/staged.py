@@ -16,8 +16,10 @@ _READ_SIZE = 1 << 20
 class SpooledSource:
     """An accepted file in the spool; it fits `engine.steps.Source`."""
 
-    def __init__(self, path: Path, digest: Digest) -> None:
+    def __init__(self, path: Path, digest: Digest, start: int = 0) -> None:
+        """`start` is where in the file its bytes begin."""
         self.path = path
+        self.start = start
         self.digest = digest
         self.size = digest.size
 
@@ -31,7 +33,7 @@ class SpooledSource:
         It is combined without reading where the range begins and ends at borders of blocks (1 MiB, larger in files over
         16 GiB). At any other border one block is read, and checked on the way: SourceCorrupt if it changed.
         """
-        return FileBody(self.path, offset, size, self._crc_of(offset, size))
+        return FileBody(self.path, self.start + offset, size, self._crc_of(offset, size))
 
     def intact(self, offset: int, size: int) -> bool:
         """Read all blocks that the range touches, and say whether they are still what was received."""
@@ -66,7 +68,7 @@ class SpooledSource:
     def _read_crc(self, begin: int, end: int) -> int:
         value = 0
         try:
-            with FileBody(self.path, begin, end - begin).open() as reader:
+            with FileBody(self.path, self.start + begin, end - begin).open() as reader:
                 while data := reader.read(_READ_SIZE):
                     value = crc32c(data, value)
         except ShortBody as error:

@@ -113,6 +113,7 @@ class Desk:
         """
         check_digest(spec, digest)
         destinations = [self._known(name) for name in spec.destinations]
+        looked_at = spec.key is not None and spec.content_type is not None  # by `prepare`, which knew as much as we do
         if spec.key is None:
             key = keys.render(
                 spec.key_template,
@@ -127,8 +128,9 @@ class Desk:
         if spec.content_type is None:
             spec = msgspec.structs.replace(spec, content_type=content_types.sniffed(head))
         faults = Faults()
-        faults.add("/key", _fault_of_key(spec.key or "", destinations))
-        self._check_objects(spec, spec.key or "", destinations, faults)
+        if not looked_at:
+            faults.add("/key", _fault_of_key(spec.key or "", destinations))
+            self._check_objects(spec, spec.key or "", destinations, faults)
         plans = [
             self._plan(spec, destination, digest.size, index, faults) for index, destination in enumerate(destinations)
         ]

@@ -62,6 +62,7 @@ class Sweeper:
             self.runtime.undertaker.take(job)
         for job in found.dead_receptions:
             self.runtime.spool.remove_incoming(job)
+        self.runtime.spool.tidy()
         self._trust(found)
         return found
 

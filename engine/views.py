@@ -20,7 +20,7 @@ def moment(ms: int | str | None) -> str | None:
     if not ms or not float(ms):
         return None
     at = datetime.fromtimestamp(int(float(ms)) / 1000, UTC)
-    return at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03}Z"
+    return at.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def job_view(record: JobRecord) -> Json:

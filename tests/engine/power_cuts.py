@@ -74,6 +74,12 @@ class PowerCuts(Disk):
         self._now[_path_of(fd)].written += b"".join(buffers)
         super().write(fd, buffers)
 
+    def write_at(self, fd: int, data: bytes, offset: int) -> None:
+        self.note()
+        inode = self._now[_path_of(fd)]
+        inode.written = inode.written[:offset] + data + inode.written[offset + len(data) :]
+        super().write_at(fd, data, offset)
+
     def sync(self, fd: int) -> None:
         self.note()
         if (path := _path_of(fd)) in self._now:

@@ -38,6 +38,7 @@ from engine.submission import Desk
 from engine.tokens import message_of, queue_of, send
 from engine.tombstones import Tombstones
 from tests.engine.books import Books
+from tests.engine.spooling import packed_in
 from tests.simulation.servers import ValkeyServer
 
 T = TypeVar("T")
@@ -150,7 +151,8 @@ class Rig:
 
     def files(self) -> list[str]:
         """What lies in the spool for accepted jobs."""
-        return sorted(path.name for path in (self.settings.spool / "jobs").iterdir())
+        packed = [f"{job}.packed" for job in packed_in(self.spool)]
+        return sorted([*packed, *(path.name for path in (self.settings.spool / "jobs").iterdir())])
 
     def submit(self, data: bytes, **options: Any) -> str:
         """An accepted job; its tokens are in the queue."""

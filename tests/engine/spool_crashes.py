@@ -17,6 +17,8 @@ from engine.spool import Spool
 from tests.engine.spooling import MIB, FakeDisk, accept, sidecar_of
 
 JOB = "01940c9e-0000-7000-8000-000000000000"
+OTHER = "01940c9e-0000-7000-8000-000000000001"
+OTHER_DATA = b"bytes of another file"
 SMALL = b"bytes of a small file"
 LARGE = bytes(range(256)) * (2 * MIB // 256) + b"and some more"
 MOST_CALLS = 100
@@ -41,6 +43,12 @@ class MortalDisk(FakeDisk):
 
 
 def commit_small(spool: Spool, arm: Callable[[], None]) -> None:
+    arm()
+    accept(spool, SMALL, job_id=JOB)
+
+
+def commit_second(spool: Spool, arm: Callable[[], None]) -> None:
+    accept(spool, OTHER_DATA, job_id=OTHER)
     arm()
     accept(spool, SMALL, job_id=JOB)
 
@@ -88,7 +96,16 @@ def release_large(spool: Spool, arm: Callable[[], None]) -> None:
 
 SCENARIOS = {
     scenario.__name__: scenario
-    for scenario in (commit_small, commit_large, discard, rewrite_small, rewrite_large, release_small, release_large)
+    for scenario in (
+        commit_small,
+        commit_second,
+        commit_large,
+        discard,
+        rewrite_small,
+        rewrite_large,
+        release_small,
+        release_large,
+    )
 }
 
 

@@ -41,6 +41,20 @@ def accept(spool: Spool, data: bytes, *, size: int | None = -1, job_id: str | No
     return incoming.job_id
 
 
+def packed_in(spool: Spool) -> list[str]:
+    """The ids of the jobs that lie in packs."""
+    return sorted(record.job_id for record in spool._packs.records())
+
+
+def left_in(spool: Spool) -> list[str]:
+    """The files that stay when the pack in use has ended, and after the time that is given to what is being made."""
+    for path in (spool.root / "packs").glob(".*"):
+        os.utime(path, (0, 0))
+    spool._packs._end(spool._packs._writer)
+    spool.tidy()
+    return files_in(spool.root)
+
+
 def files_in(root: Path) -> list[str]:
     """Every file below `root`, relative to it."""
     return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
@@ -104,6 +118,14 @@ class FakeDisk(Disk):
     def rename(self, source: str, target: str) -> None:
         self.before("rename")
         super().rename(source, target)
+
+    def write_at(self, fd: int, data: bytes, offset: int) -> None:
+        self.before("write_at")
+        super().write_at(fd, data, offset)
+
+    def truncate(self, fd: int, size: int) -> None:
+        self.before("truncate")
+        super().truncate(fd, size)
 
     def unlink(self, path: str) -> None:
         self.before("unlink")

@@ -241,7 +241,7 @@ def test_what_a_step_cannot_handle_comes_out_as_it_is(rig: Rig, error: Exception
 
 def test_a_file_that_vanished_from_the_spool_is_gone(rig: Rig) -> None:
     job = rig.submit(b"small", key="small")
-    (rig.settings.spool / "jobs" / f"{job}.small").unlink()
+    rig.spool.release(job)
 
     with pytest.raises(EngineError) as raised:
         perform(rig.runtime, errand_of(rig, job))
@@ -250,7 +250,9 @@ def test_a_file_that_vanished_from_the_spool_is_gone(rig: Rig) -> None:
 
 def test_a_file_that_changed_in_the_spool_is_never_sent_as_it_is(rig: Rig) -> None:
     job = rig.submit(b"small", key="small")
-    with (rig.settings.spool / "jobs" / f"{job}.small").open("r+b") as file:
+    staged = rig.spool.source(job)
+    with staged.path.open("r+b") as file:
+        file.seek(staged.start)
         file.write(b"SMALL")
 
     with pytest.raises(Exception) as raised:

@@ -47,7 +47,7 @@ def test_a_failed_job_keeps_its_file_until_its_time_is_over(rig: Rig) -> None:
     job = ended(rig, "failed")
 
     assert rest(rig, job) == 0
-    assert rig.files() == [f"{job}.small"]
+    assert rig.files() == [f"{job}.packed"]
     assert [one.id for one in rig.tombstones.scan()] == [job], "its end is written down all the same"
 
     rig.books.later(rig.settings.keep_failed_seconds)
@@ -61,7 +61,7 @@ def test_a_job_that_lives_is_left_alone(rig: Rig) -> None:
     job = rig.submit(b"small", key="small")
 
     assert rest(rig, job) == 0
-    assert rig.files() == [f"{job}.small"]
+    assert rig.files() == [f"{job}.packed"]
     assert list(rig.tombstones.scan()) == []
 
 
@@ -91,7 +91,7 @@ def test_many_ends_are_written_down_at_once(rig: Rig) -> None:
     assert rest(rig, *jobs, lives) == 5
 
     assert [one.id for one in rig.tombstones.scan()] == jobs
-    assert rig.files() == [f"{lives}.small"]
+    assert rig.files() == [f"{lives}.packed"]
 
 
 def test_laying_to_rest_twice_is_harmless(rig: Rig) -> None:
@@ -112,7 +112,7 @@ def test_no_file_goes_before_its_end_is_written_down(rig: Rig) -> None:
 
     with pytest.raises(EngineError):
         rest(rig, job)
-    assert rig.files() == [f"{job}.small"]
+    assert rig.files() == [f"{job}.packed"]
     rig.books.later(5)
     assert rig.books.sweep().releasable == [job], "the sweeper brings it again"
 

@@ -53,7 +53,7 @@ async def test_a_file_becomes_a_job(
 
     assert (view["state"], view["size"], view["received"]) == ("queued", len(data), len(data))
     assert [token.transfer for token in drawer.sent] == [f"{view['id']}/0"]
-    pair, one = [f"{view['id']}.data", f"{view['id']}.json"], [f"{view['id']}.small"]
+    pair, one = [f"{view['id']}.data", f"{view['id']}.json"], [f"{view['id']}.packed"]
     assert rig.files() == (pair if data == BIG else one)
     assert rig.spool.source(view["id"]).size == len(data)
 
@@ -233,7 +233,7 @@ async def test_a_lost_answer_keeps_the_file(service: AsyncService, rig: Rig, aft
     with pytest.raises(LedgerUnavailable):
         await reception.accept()
 
-    assert rig.files() == [f"{job}.small"]
+    assert rig.files() == [f"{job}.packed"]
     assert rig.reconcile().made_again == ([] if after else [job])
     assert rig.state(job) == "queued"
 

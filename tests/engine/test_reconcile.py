@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -223,7 +222,7 @@ def test_a_deleted_job_is_deleted_again_from_an_older_state(rig: Rig) -> None:
 
 
 def test_a_deleted_job_whose_file_a_power_cut_brought_back_is_released(rig: Rig) -> None:
-    job = rig.submit(b"small", key="small")
+    job = rig.submit(bytes(2 << 20), key="big")
     kept = {path: path.read_bytes() for path in (rig.settings.spool / "jobs").iterdir()}
     rig.work_all()
     rig.books.run(operations.forget(job))
@@ -317,7 +316,7 @@ def test_a_sidecar_that_cannot_be_read_is_reported_and_kept(rig: Rig, data: byte
 
     assert report.unreadable == [job]
     assert report.made_again == [other], "one bad file does not stop the others"
-    assert f"{job}.small" in rig.files()
+    assert f"{job}.packed" in rig.files()
     assert (rig.settings.spool / "jobs" / f"{job}.json").read_bytes() == data
 
 
@@ -368,4 +367,4 @@ def test_recover_does_the_same_on_command(rig: Rig, redis_url: str) -> None:
 
     assert report.made_again == [job]
     assert rig.books.sweep().epoch == 1
-    assert os.path.exists(rig.settings.spool / "jobs" / f"{job}.small")
+    assert rig.files() == [f"{job}.packed"]

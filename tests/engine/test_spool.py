@@ -10,10 +10,20 @@ from pathlib import Path
 import pytest
 
 from backends.checksums import crc32c
-from engine.disk import MAX_BUFFERS
 from engine.errors import EngineError, NotFound, SourceCorrupt, SpoolUnavailable, TooLarge
 from engine.spool import Spool
-from tests.engine.spooling import MIB, FakeDisk, accept, commit, files_in, new_id, opened, sidecar_of
+from tests.engine.spooling import (
+    MIB,
+    FakeDisk,
+    accept,
+    commit,
+    files_in,
+    left_in,
+    new_id,
+    opened,
+    packed_in,
+    sidecar_of,
+)
 
 
 @pytest.fixture
@@ -60,9 +70,10 @@ def test_nothing_can_be_seen_before_the_commit(spool: Spool) -> None:
     assert list(spool.incomings()) == []
 
 
-def test_a_small_file_is_accepted_with_two_syncs_and_no_call_too_many(tmp_path: Path) -> None:
+def test_a_small_file_is_accepted_with_one_write_and_one_sync(tmp_path: Path) -> None:
     disk = FakeDisk()
     with opened(tmp_path / "spool", disk=disk) as spool:
+        accept(spool, b"the first one makes the pack")
         disk.forget_calls()
         incoming = spool.receive(new_id(), 10)
         incoming.write(b"0123")
@@ -71,7 +82,7 @@ def test_a_small_file_is_accepted_with_two_syncs_and_no_call_too_many(tmp_path: 
 
         commit(incoming)
 
-        assert disk.log == ["create", "write", "sync", "rename", "sync"]
+        assert disk.log == ["write", "sync"]
 
 
 def test_small_pieces_become_large_writes(tmp_path: Path) -> None:
@@ -158,17 +169,18 @@ def test_a_commit_can_be_taken_back(spool: Spool, tmp_path: Path) -> None:
 
     incoming.discard()
 
-    assert files_in(tmp_path) == []
+    assert left_in(spool) == []
     assert spool.usage().used == 0
 
 
-def test_a_released_job_leaves_nothing(spool: Spool, tmp_path: Path) -> None:
-    job = accept(spool, b"bytes")
+@pytest.mark.parametrize("data", [b"bytes", bytes(2 * MIB)], ids=["packed", "a pair"])
+def test_a_released_job_leaves_nothing(spool: Spool, tmp_path: Path, data: bytes) -> None:
+    job = accept(spool, data)
 
     spool.release(job)
     spool.release(job)
 
-    assert files_in(tmp_path) == []
+    assert left_in(spool) == []
     assert spool.read_sidecar(job) is None
     assert [*spool.sidecars(), *spool.incomings()] == []
 
@@ -319,7 +331,8 @@ def test_expired_receptions_are_removed_and_accepted_jobs_stay(spool: Spool, tmp
     spool.remove_incoming(left)
     spool.remove_incoming(job)
 
-    assert files_in(tmp_path) == [f"spool/jobs/{job}.small"]
+    assert packed_in(spool) == [job]
+    assert not list((tmp_path / "spool" / "incoming").iterdir())
     receiving.discard()
 
 
@@ -334,51 +347,6 @@ def test_halves_of_a_pair_do_not_count_and_can_be_removed(spool: Spool, tmp_path
     spool.remove_incoming(data_only)
     spool.remove_incoming(sidecar_only)
     assert files_in(tmp_path) == [f"spool/jobs/{whole}.data", f"spool/jobs/{whole}.json"]
-
-
-def test_a_small_file_takes_its_sidecar_along(spool: Spool, tmp_path: Path) -> None:
-    job = accept(spool, b"bytes")
-    stored = spool.read_sidecar(job) or b""
-    whole = tmp_path / "spool" / "jobs" / f"{job}.small"
-    assert whole.read_bytes().startswith(b"bytes" + stored)
-    with spool.source(job).body(0, 5).open() as reader:
-        assert reader.read() == b"bytes"
-
-    spool.rewrite_sidecar(job, stored.replace(b"holiday", b"another"))
-
-    assert b"another" in (spool.read_sidecar(job) or b"")
-    assert [found for found, _ in spool.sidecars()] == [job]
-    assert list(spool.incomings()) == []  # the newer sidecar is no half of anything
-    spool.remove_incoming(job)
-    assert b"another" in (spool.read_sidecar(job) or b"")
-    spool.recount()
-    assert spool.usage().used == 5
-    spool.release(job)
-    assert (files_in(tmp_path), spool.usage().used) == ([], 0)
-
-
-@pytest.mark.parametrize("left", [0, 7, 20, -1], ids=["nothing", "some", "more", "all but one byte"])
-def test_a_small_file_that_lost_its_end_is_kept_and_never_sent(spool: Spool, tmp_path: Path, left: int) -> None:
-    job = accept(spool, b"bytes")
-    whole = tmp_path / "spool" / "jobs" / f"{job}.small"
-    whole.write_bytes(whole.read_bytes()[:left])
-
-    for read in (spool.source, spool.read_sidecar):
-        with pytest.raises(SourceCorrupt):
-            read(job)
-    assert [found for found, _ in spool.sidecars()] == [job]
-    assert list(spool.incomings()) == []
-    spool.recount()
-    assert spool.usage().used == whole.stat().st_size
-
-
-def test_many_pieces_of_a_small_file_fit_one_write(spool: Spool) -> None:
-    for pieces in (MAX_BUFFERS - 3, MAX_BUFFERS - 2, MAX_BUFFERS):
-        incoming = spool.receive(new_id(), None)
-        for _ in range(pieces):
-            incoming.write(b"x")
-        commit(incoming)
-        assert spool.source(incoming.job_id).intact(0, pieces)
 
 
 def test_many_threads_commit_at_once(spool: Spool) -> None:

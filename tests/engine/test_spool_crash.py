@@ -15,13 +15,13 @@ import pytest
 
 from engine.spool import Spool
 from tests.engine.power_cuts import PowerCuts, State, put_on_disk
-from tests.engine.spool_crashes import JOB, LARGE, SMALL
-from tests.engine.spooling import MIB, accept, commit, files_in, opened, sidecar_of
+from tests.engine.spool_crashes import JOB, LARGE, OTHER, OTHER_DATA, SMALL
+from tests.engine.spooling import MIB, accept, commit, left_in, opened, sidecar_of
 
 
 def accepted(spool: Spool, data: bytes) -> bool:
     """Whether the job is accepted; then it must be whole, and otherwise nothing may remain once it is expired."""
-    found = [job for job, _ in spool.sidecars()]
+    found = [job for job, _ in spool.sidecars() if job != OTHER]
     if found:
         assert found == [JOB]
         source = spool.source(JOB)
@@ -48,10 +48,20 @@ def test_killed_at_any_call_of_a_commit(tmp_path: Path, scenario: str, data: byt
     outcomes = []
     for spool in crashes(scenario, tmp_path):
         outcomes.append(accepted(spool, data))
-        assert len(files_in(spool.root)) == ((1 if data == SMALL else 2) if outcomes[-1] else 0)
+        assert len(left_in(spool)) == ((1 if data == SMALL else 2) if outcomes[-1] else 0)
 
-    # Not accepted up to the last rename, accepted from then on.
-    assert outcomes == [False] * (calls - 1) + [True] * 2
+    # Not accepted up to the last rename, or up to the write into a pack, and accepted from then on.
+    before = 3 if data == SMALL else calls - 1
+    assert outcomes == [False] * before + [True] * (calls + 1 - before)
+
+
+def test_killed_at_any_call_of_a_commit_beside_another_job(tmp_path: Path) -> None:
+    outcomes = []
+    for spool in crashes("commit_second", tmp_path):
+        outcomes.append(accepted(spool, SMALL))
+        with spool.source(OTHER).body(0, len(OTHER_DATA)).open() as reader:
+            assert reader.read() == OTHER_DATA
+    assert outcomes == [False, True, True]  # before its write, before the fsync, and at the end
 
 
 def test_killed_at_any_call_of_taking_a_commit_back(tmp_path: Path) -> None:
@@ -108,7 +118,7 @@ class Cuts:
 PAIR = bytes(range(256)) * (MIB // 256)
 """As small as it can be and still not be held in memory: it is stored as data and sidecar."""
 
-both = pytest.mark.parametrize("data", [SMALL, PAIR], ids=["one file", "a pair"])
+both = pytest.mark.parametrize("data", [SMALL, PAIR], ids=["packed", "a pair"])
 
 
 @both

@@ -14,7 +14,7 @@ import pytest
 
 from engine.errors import EngineError, SpoolFull, SpoolUnavailable, TooLarge
 from engine.spool import Spool
-from tests.engine.spooling import MIB, FakeDisk, accept, commit, files_in, new_id, opened
+from tests.engine.spooling import MIB, FakeDisk, accept, commit, files_in, new_id, opened, packed_in
 
 
 @pytest.fixture
@@ -73,9 +73,35 @@ def test_whatever_fails_leaves_no_trace(
 
     assert os.strerror(code) in caught.value.detail
     assert str(tmp_path) not in caught.value.detail
-    assert files_in(tmp_path) == [f"jobs/{other}.small"]
+    assert packed_in(spool) == [other]
+    assert [name for name in files_in(tmp_path) if not name.startswith("packs/")] == []
     assert spool.usage().used == len(b"another job")
     receive(spool, 3 * MIB)  # and the next one finds the spool as it was
+
+
+@pytest.mark.parametrize("code", EXPECTED, ids=lambda code: errno.errorcode[code])
+@pytest.mark.parametrize(("call", "after"), [("create", 0), ("write", 0), ("sync", 0), ("rename", 0), ("sync", 1)])
+@pytest.mark.parametrize("pack", ["new", "in use"])
+def test_whatever_fails_for_a_small_file_leaves_no_trace(
+    spool: Spool, disk: FakeDisk, call: str, after: int, code: int, pack: str
+) -> None:
+    other = accept(spool, b"another job")
+    if pack == "new":
+        spool._packs._end(spool._packs._writer)
+    elif (call, after) not in (("write", 0), ("sync", 0)):
+        pytest.skip("a pack in use has been made, and has its name")
+    disk.forget_calls()
+    disk.fail(call, code, after)
+
+    with pytest.raises(EXPECTED[code]) as caught:
+        receive(spool, 1000)
+
+    assert os.strerror(code) in caught.value.detail
+    assert [found for found, _ in spool.sidecars()] == packed_in(spool) == [other]
+    assert spool.usage().used == len(b"another job")
+    receive(spool, 1000)  # and the next one finds the spool as it was
+    spool.recount()
+    assert spool.usage().used == len(b"another job") + 1000
 
 
 def test_a_failed_fsync_is_not_asked_again(spool: Spool, disk: FakeDisk) -> None:
@@ -132,7 +158,7 @@ def test_a_record_that_cannot_be_written_leaves_the_old_one(
 
 def test_what_cannot_be_removed_is_an_error(spool: Spool, disk: FakeDisk) -> None:
     job = accept(spool, b"bytes")
-    disk.fail("unlink", errno.EROFS)
+    disk.fail("write_at", errno.EROFS)
     with pytest.raises(SpoolUnavailable):
         spool.release(job)
     assert spool.usage().used == 5
@@ -212,9 +238,9 @@ def test_a_full_disk_is_known_before_the_body_and_in_the_middle_of_it(may_mount:
 def test_a_neighbour_that_fills_the_disk_fails_the_write_and_not_the_process(may_mount: None, tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", "size=4M") as root, opened(root) as spool:
         kept = accept(spool, b"bytes")
-        growing, small = spool.receive(new_id(), None), spool.receive(new_id(), 1000)
+        growing, small = spool.receive(new_id(), None), spool.receive(new_id(), 10_000)
         growing.write(bytes(MIB))
-        small.write(bytes(1000))
+        small.write(bytes(10_000))
         fill(root / "neighbour")
 
         with pytest.raises(SpoolFull):
@@ -266,6 +292,7 @@ def test_a_read_only_disk_is_unavailable(may_mount: None, tmp_path: Path) -> Non
             kept = accept(spool, b"bytes")
             waiting = spool.receive(new_id(), 1000)
             waiting.write(bytes(1000))
+            spool._packs._end(spool._packs._writer)  # no disk goes read-only below a file that is open for writing
             subprocess.run(["mount", "-o", "remount,ro", root], check=True)
 
             with pytest.raises(SpoolUnavailable, match="Read-only"):

@@ -43,7 +43,21 @@ FOREIGN = {
 PURE = {"models", "planner", "retry", "errors", "config", "keys", "digests", "records", "operations", "steps", "views",
     "content_types",
 }  # fmt: skip
-EFFECTS = {"layout", "disk", "space", "write_behind", "incoming", "staged", "spool", "tombstones", "sources", "ledger"}
+EFFECTS = {
+    "layout",
+    "disk",
+    "space",
+    "write_behind",
+    "incoming",
+    "staged",
+    "packs",
+    "pack_records",
+    "pack_writer",
+    "spool",
+    "tombstones",
+    "sources",
+    "ledger",
+}
 
 # What a pure module has no use for: networks, disks, threads, clocks and dice come from its callers.
 EFFECTFUL = QUEUE | CLOUD | SERVER | {
