@@ -21,7 +21,7 @@ def _api(arguments: argparse.Namespace) -> int:
     _entitle("bucketline api")
     from api.server import run as serve
 
-    return serve(settings, arguments.host, port)
+    return serve(settings, arguments.host, port, workers=settings.api_processes)
 
 
 def _worker(arguments: argparse.Namespace) -> int:

@@ -20,6 +20,7 @@
 | `BUCKETLINE_RETRY_BASE_SECONDS` | first wait between attempts | 2 |
 | `BUCKETLINE_RETRY_BUDGET_SECONDS` | a part is tried for this long at least, whatever its attempts | 600 |
 | `BUCKETLINE_PROCESSES`, `BUCKETLINE_THREADS` | worker processes, parts at once in each | 1, 8 |
+| `BUCKETLINE_API_PROCESSES` | processes of the API | 2, or 1 on a single core |
 | `BUCKETLINE_URL`, `BUCKETLINE_TOKEN` | for the client commands | `http://127.0.0.1:8000`, the API key |
 """
 
@@ -74,6 +75,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     retry_budget_seconds: float = 600.0
     processes: int = 1
     threads: int = 8
+    api_processes: int = msgspec.field(default_factory=lambda: min(2, len(os.sched_getaffinity(0))))
     url: str = "http://127.0.0.1:8000"
     token: str | None = None
     warnings: tuple[str, ...] = ()
@@ -243,6 +245,7 @@ _VARIABLES: dict[str, tuple[str, Callable[[str], Any]]] = {
     "BUCKETLINE_RETRY_BUDGET_SECONDS": ("retry_budget_seconds", _seconds),
     "BUCKETLINE_PROCESSES": ("processes", _whole(1, 256)),
     "BUCKETLINE_THREADS": ("threads", _whole(1, 256)),
+    "BUCKETLINE_API_PROCESSES": ("api_processes", _whole(1, 256)),
     "BUCKETLINE_URL": ("url", _http),
     "BUCKETLINE_TOKEN": ("token", _secret),
 }

@@ -12,7 +12,7 @@ from engine.digests import Bytes, Digest, Digester
 from engine.disk import MAX_BUFFERS, Directory, Disk, explain
 from engine.errors import EngineError, SpoolUnavailable, TooLarge
 from engine.layout import Layout
-from engine.packs import MOST_BYTES, Packs
+from engine.packs import MOST_BYTES, Appended, Packs
 from engine.space import Space
 from engine.write_behind import STEP, WriteBehind
 
@@ -23,7 +23,7 @@ _MOST_PIECES = MAX_BUFFERS - 2  # in a pack, a header and the sidecar go along w
 class Incoming:
     """Made by `Spool.receive`. Whatever fails removes the file and frees its room before the error is raised.
 
-    `write` may run on an event loop. `sync_and_close`, `commit` and `discard` wait for the disk: call them in a thread.
+    `write` and `append` may run on an event loop. The others wait for the disk: call them in a thread.
     """
 
     def __init__(
@@ -63,6 +63,7 @@ class Incoming:
         self._made: list[str] = []  # the files to remove when this comes to nothing, in the order they were made
         self._unwritten = 0  # announced to `space`, and not on the disk
         self._packed = False  # whether something of it may be in a pack
+        self._appended: Appended | None = None
         self._synced = self._committed = self._over = False
         self._lock = threading.Lock()
         self._begin()
@@ -110,12 +111,28 @@ class Incoming:
         """Put bytes and `sidecar` into place: when this returns, the job outlives a power cut."""
         with self._lock, self._discarded_on_error("accepting the file"):
             self._refuse_half()
-            if self._fd is None and not self._synced and self.received <= MOST_BYTES:
-                self._pack(sidecar)
+            if self.is_small:
+                self._append(sidecar)
+                self._settle()
             else:
                 self._place(sidecar)
-            self._committed = True
-            self._space.close(self.job_id, kept=self.received, unwritten=self._unwritten)
+                self._done()
+
+    @property
+    def is_small(self) -> bool:
+        """Whether it is held in memory and will go into a pack."""
+        return self._fd is None and not self._synced and self.received <= MOST_BYTES
+
+    def append(self, sidecar: bytes) -> None:
+        """The first half of `commit` for a small file, which may run on an event loop; `settle` is the other one."""
+        with self._lock, self._discarded_on_error("accepting the file"):
+            self._refuse_half()
+            self._append(sidecar)
+
+    def settle(self) -> None:
+        """Wait for the disk: all who appended before wait for the same fsync."""
+        with self._lock, self._discarded_on_error("accepting the file"):
+            self._settle()
 
     def discard(self) -> None:
         """Remove everything, also what `commit` put into place. May be called at any time, and twice."""
@@ -134,14 +151,24 @@ class Incoming:
                 if self._disk.allocate(self._open(), self._size):
                     self._written(self._size)
 
-    def _pack(self, sidecar: bytes) -> None:
-        """Nothing of it is on the disk yet, and it goes there in company."""
+    def _append(self, sidecar: bytes) -> None:
         if self._size is None:
             self._announce(self._batched)
         self._packed = True
-        self._packs.append(self.job_id, self._batch, sidecar)
+        self._appended = self._packs.append(self.job_id, self._batch, sidecar)
         self._written(self._batched)
         self._batch = []
+
+    def _settle(self) -> None:
+        appended, self._appended = self._appended, None
+        if appended is None:
+            raise SpoolUnavailable("This reception is over.")
+        self._packs.settle(appended)
+        self._done()
+
+    def _done(self) -> None:
+        self._committed = True
+        self._space.close(self.job_id, kept=self.received, unwritten=self._unwritten)
 
     def _place(self, sidecar: bytes) -> None:
         temporary = self._layout.temporary(self.job_id)
@@ -245,6 +272,8 @@ class Incoming:
             self._close()
             for path in reversed(self._made):  # the sidecar before the data it vouches for
                 self._disk.unlink(path)
+            if self._appended is not None:
+                self._packs.settle(self._appended)
             if self._packed:
                 self._packs.release(self.job_id, durably=self._committed)
             elif self._committed:

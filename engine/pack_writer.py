@@ -27,7 +27,7 @@ class PackWriter:
         self._used_at = time.monotonic()
 
     def append(self, buffers: Sequence[bytes]) -> int | None:
-        """The record's number, for `settle`; None when this pack has ended meanwhile."""
+        """The record's number, which must be given to `settle`; None when this pack has ended meanwhile."""
         with self._changed:
             if self._retired:
                 return None

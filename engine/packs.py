@@ -1,7 +1,7 @@
 """Packs: files in which small jobs lie one behind the other, so that those of one moment share a file and an fsync.
 
 Each process appends to a pack of its own, and holds a lock on it as long as it may. A record is a header, the job's
-bytes and its sidecar; it is accepted when `append` returns. Whoever is done with a job marks its record, and a pack to
+bytes and its sidecar; it is accepted when `settle` returns. Whoever is done with a job marks its record, and a pack to
 which nobody appends and in which all records are marked is removed. Marks are not synced: after a power cut a job may
 be back, as with a removed file.
 
@@ -19,6 +19,7 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from engine.disk import Directory, Disk, explain
 from engine.pack_records import MARK_AT, Pack, Record, header
@@ -29,6 +30,13 @@ MOST_BYTES = 256 << 10
 FULL_BYTES = 4 << 20
 IDLE_SECONDS = 1.0  # after which a pack gets no more records, so that it can go
 UNNAMED_SECONDS = 60.0  # after which nobody is about to name it
+
+
+class Appended(NamedTuple):
+    """What `append` has written, for `settle`."""
+
+    writer: PackWriter
+    number: int
 
 
 class Packs:
@@ -62,23 +70,32 @@ class Packs:
 
     # -- writing --------------------------------------------------------------------------------------------------
 
-    def append(self, job_id: str, data: Sequence[bytes], sidecar: bytes) -> None:
-        """Add a job; when this returns, it outlives a power cut. After an error, `release` takes back what came."""
+    def append(self, job_id: str, data: Sequence[bytes], sidecar: bytes) -> Appended:
+        """Add a job, which is accepted after `settle`. Nothing here waits for the disk.
+
+        After an error, also of `settle`, `release` takes back what came.
+        """
         buffers = [header(job_id, data, sidecar), *data, sidecar]
         while True:
             with self._writing:
                 writer = self._writer or self._begin()
             try:
                 number = writer.append(buffers)
-                if number is not None:
-                    writer.settle(number)
             except OSError:
                 self._end(writer)  # what this disk does with that file is not known: the next record goes to another
                 raise
             if writer.end >= FULL_BYTES:
                 self._end(writer)
             if number is not None:
-                return
+                return Appended(writer, number)
+
+    def settle(self, appended: Appended) -> None:
+        """Wait until it outlives a power cut. Must be called once. Raises OSError."""
+        try:
+            appended.writer.settle(appended.number)
+        except OSError:
+            self._end(appended.writer)
+            raise
 
     def _begin(self) -> PackWriter:
         """A new pack, locked before it has its name: whoever sees it knows that it is in use."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from engine import operations, records
+from engine.digests import Digest
 from engine.errors import ChecksumMismatch, Conflict, EngineError, Invalid, LedgerUnavailable
 from engine.incoming import Incoming
 from engine.models import JobSpec, Sidecar, SubmitOptions, TransferPlan, dumps
@@ -95,7 +96,7 @@ class Reception:
     # ------------------------------------------------------------------ the steps of accept_all
 
     def finish(self, expected: Mapping[str, str]) -> Sidecar:
-        """The sidecar, when the bytes are those announced and fit their plans. Blocking."""
+        """The sidecar, when the bytes are those announced and fit their plans. Blocking, unless `is_small`."""
         digest = self._incoming.digest()
         for algorithm, value in expected.items():
             found = getattr(digest, algorithm, None)
@@ -103,7 +104,7 @@ class Reception:
                 raise ChecksumMismatch(
                     f"The {algorithm} of the bytes received is {found}, announced was {value}; nothing was kept."
                 )
-        if wanted_digests(self.spec) - ({"sha256"} if digest.sha256 else set()):
+        if self._missing_digests(digest):
             digest = self._incoming.digest_again(wanted_digests(self.spec))
         spec, plans = self._service.desk.finish(self.spec, digest, self._incoming.head)
         self.spec = spec
@@ -112,6 +113,22 @@ class Reception:
     def commit(self, sidecar: Sidecar) -> None:
         """Puts bytes and sidecar into place, durably. Blocking."""
         self._incoming.commit(dumps(sidecar))
+
+    @property
+    def is_small(self) -> bool:
+        """Whether accepting it takes no more than memory, and one fsync that it shares with others."""
+        return self._incoming.is_small and not self._missing_digests(self._incoming.digest())
+
+    def append(self, sidecar: Sidecar) -> None:
+        """The first half of `commit`, for a small file."""
+        self._incoming.append(dumps(sidecar))
+
+    def settle(self) -> None:
+        """The other half. Blocking."""
+        self._incoming.settle()
+
+    def _missing_digests(self, digest: Digest) -> frozenset[str] | set[str]:
+        return wanted_digests(self.spec) - ({"sha256"} if digest.sha256 else set())
 
     def take_back(self) -> None:
         """Undoes a commit whose companions failed. Blocking."""
@@ -131,7 +148,7 @@ async def accept_all(
     503: reconciliation finds them and makes the jobs, or finds that they are there.
     """
     try:
-        sidecars = await asyncio.to_thread(_commit_all, receptions, expected)
+        sidecars = await _committed(service, receptions, expected)
     except EngineError:
         for one in receptions:
             await one.discard()
@@ -169,6 +186,19 @@ def operation_of(service: AsyncService, sidecar: Sidecar) -> operations.Operatio
         sha256=sidecar.digest.sha256 or "", keep_seconds=service.settings.keep_failed_seconds,
         lease_seconds=service.settings.lease_seconds, run=sidecar.run,
     )  # fmt: skip
+
+
+async def _committed(
+    service: AsyncService, receptions: Sequence[Reception], expected: Mapping[str, str]
+) -> list[Sidecar]:
+    if not all(one.is_small for one in receptions):
+        return await asyncio.to_thread(_commit_all, receptions, expected)
+    sidecars = [one.finish(expected) for one in receptions]
+    _refuse_overwriting(sidecars)
+    for one, sidecar in zip(receptions, sidecars, strict=True):
+        one.append(sidecar)
+    await service.settler.settle([one.settle for one in receptions])
+    return sidecars
 
 
 def _commit_all(receptions: Sequence[Reception], expected: Mapping[str, str]) -> list[Sidecar]:

@@ -29,6 +29,7 @@ from engine.plugins_file import LOOK_SECONDS, PluginsFile
 from engine.receptions import Reception, accept_all, operation_of
 from engine.records import JobRecord
 from engine.restarts import remember_restart
+from engine.settler import Settler
 from engine.spool import Spool
 from engine.submission import Desk, wanted_digests
 from engine.views import job_view, parts_view
@@ -52,6 +53,7 @@ class AsyncService:
         self.spool = Spool(
             settings.spool, limit=settings.spool_limit, durability=settings.durability, max_size=settings.max_size
         )
+        self.settler = Settler()
         self.minter = Minter(settings.broker_url, settings.node)
         self.feed = Feed(self.ledger)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from typing import Any
 
 import pytest
 
 from engine import operations
-from engine.errors import ChecksumMismatch, Conflict, EngineError, Invalid, LedgerUnavailable, TooLarge
+from engine.errors import ChecksumMismatch, Conflict, EngineError, Invalid, LedgerUnavailable, SpoolFull, TooLarge
 from engine.models import SubmitOptions
 from engine.operations import Operation
 from engine.receptions import Reception
@@ -249,17 +251,25 @@ async def test_a_lost_answer_ends_the_reception_s_signs_of_life(service: AsyncSe
     assert reception._keeper.cancelled()
 
 
-async def test_a_full_disk_at_the_last_moment_leaves_no_trace(service: AsyncService, rig: Rig) -> None:
-    reception = await received(service, b"small")
+@pytest.mark.parametrize("data", [b"small", BIG], ids=["small", "big"])
+@pytest.mark.parametrize("call", ["write", "sync"])
+async def test_a_full_disk_at_the_last_moment_leaves_no_trace(
+    service: AsyncService, rig: Rig, monkeypatch: pytest.MonkeyPatch, data: bytes, call: str
+) -> None:
+    other = await submitted(service, b"another")
+    reception = await received(service, data)
 
-    def full(sidecar: object) -> None:
-        raise EngineError("No space left.", code="spool_full", retryable=True)
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    reception.commit = full  # type: ignore[method-assign, assignment]
+    with monkeypatch.context() as patch:
+        patch.setattr(service.spool._disk, call, full)
+        with pytest.raises(SpoolFull):
+            await reception.accept()
+    await reception.discard()
 
-    with pytest.raises(EngineError):
-        await reception.accept()
-    assert rig.files() == []
+    assert rig.files() == [f"{other}.packed"]
+    assert await submitted(service, data)
 
 
 # -- all or none ------------------------------------------------------------------------------------------------------
