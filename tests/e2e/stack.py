@@ -18,6 +18,7 @@ from typing import Any, Self
 import httpx
 import msgspec
 
+from engine.pack_records import Pack
 from tests.e2e.wire import Wire
 from tests.servers import Valkey, eventually
 
@@ -230,8 +231,12 @@ class Stack:
         return self.directory / "data" / "spool"
 
     def spooled(self) -> list[str]:
-        """Every file in the spool but the tombstones."""
-        return sorted(path.name for folder in ("incoming", "jobs") for path in (self.spool / folder).glob("*"))
+        """Every file in the spool but the tombstones, and each job that is needed in a pack as `ID.packed`."""
+        files = [path.name for folder in ("incoming", "jobs") for path in (self.spool / folder).glob("*")]
+        return sorted([*files, *(f"{job}.packed" for path in self.packs() for job in _packed_in(path))])
+
+    def packs(self) -> list[Path]:
+        return sorted((self.spool / "packs").glob("*"))
 
     def feed(self, job: str) -> list[tuple[str, Json]]:
         """What the ledger's feed of all jobs says of this one."""
@@ -315,3 +320,11 @@ def while_true(condition: Callable[[], bool], until: Callable[[], bool], what: s
         return until()
 
     eventually(look, what, PATIENCE)
+
+
+def _packed_in(path: Path) -> list[str]:
+    try:
+        with path.open("rb") as file:
+            return [record.job_id for record in Pack(path, file.fileno()).news()]
+    except FileNotFoundError:
+        return []

@@ -52,6 +52,41 @@ def test_between_the_disk_and_the_answer(
     assert stack.spooled() == []
 
 
+def test_amid_many_small_files(stack: Stack, provider: Provider) -> None:
+    """Two processes that share packs, and workers that empty them meanwhile: every file that was answered arrives."""
+    api = stack.api(BUCKETLINE_API_PROCESSES="2")
+    stack.worker()
+    accepted: dict[str, bytes] = {}
+    enough = threading.Event()
+
+    def send(number: int) -> None:
+        with httpx.Client(base_url=stack.talks[0].url, trust_env=False, timeout=30) as client:
+            for count in range(1000):
+                content = f"{number}/{count} ".encode() * 500
+                try:
+                    answer = client.post("/v1/jobs", params={"key": f"{number}/{count}"}, content=content)
+                except httpx.TransportError:
+                    return
+                assert answer.status_code == 202, answer.text
+                accepted[answer.json()["id"]] = content
+                if len(accepted) > 120:
+                    enough.set()
+
+    with ThreadPoolExecutor() as threads:
+        clients = [threads.submit(send, number) for number in range(6)]
+        enough.wait(60)
+        api.kill()
+        for client in clients:
+            client.result()
+    stack.api()
+
+    for job, content in accepted.items():
+        found = stack.talk.until(job, "succeeded")
+        assert provider.read(found["key"]) == content
+    eventually(lambda: stack.spooled() == [], "nothing is kept", 60)
+    eventually(lambda: stack.packs() == [], "the packs go with their last jobs, whoever began them", 60)
+
+
 def test_amid_a_body(stack: Stack) -> None:
     api = stack.api()
     going = threading.Event()
