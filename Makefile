@@ -75,13 +75,16 @@ bench: setup
 	$(BIN)/python -m benchmarks $(ARGS)
 
 # Needs the network and `uv`: resolves everything anew and writes versions and hashes, nothing else.
+# The storage extras, all of which are in the image.
+STORES := $(addprefix --extra ,s3 gcs azure sftp smb webdav)
+
 constraints:
 	@{ echo '# Every version that was tested, with its hashes. Written by `make constraints`; installed by `make setup`.'; \
 	  uv pip compile pyproject.toml --extra dev --python-version 3.11 --generate-hashes --upgrade --quiet \
 	    --no-header --no-annotate --no-emit-index-url --no-emit-find-links; } > constraints.new
 	@mv constraints.new constraints.txt
 	@{ echo '# What the image needs of constraints.txt. Written by `make constraints`; installed by the Dockerfile.'; \
-	  uv pip compile pyproject.toml --extra s3 --constraint constraints.txt --python-version 3.11 --generate-hashes --quiet \
+	  uv pip compile pyproject.toml $(STORES) --constraint constraints.txt --python-version 3.11 --generate-hashes --quiet \
 	    --no-header --no-annotate --no-emit-index-url --no-emit-find-links; } > constraints.new
 	@mv constraints.new deploy/requirements.txt
 

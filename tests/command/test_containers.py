@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -114,8 +115,16 @@ def test_the_image_gets_a_part_of_what_was_tested() -> None:
 
     image = pins("deploy/requirements.txt")
     assert image < pins("constraints.txt")
-    assert {"falcon", "dramatiq", "s3fs"} <= {pin.partition("==")[0] for pin in image}
+    assert {"falcon", "dramatiq"} <= {pin.partition("==")[0] for pin in image}
     assert not {"pytest", "moto", "django", "mypy"} & {pin.partition("==")[0] for pin in image}
+
+
+def test_the_image_has_what_every_store_needs() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    image = set(re.findall(r"^([a-z0-9-]+)==", (ROOT / "deploy/requirements.txt").read_text(), flags=re.MULTILINE))
+    for extra in extras.keys() - {"test", "dev"}:
+        needed = {re.split(r"[\[<>=~ ]", need)[0].lower() for need in extras[extra]}
+        assert needed <= image, extra
 
 
 # -- run, natively --------------------------------------------------------------------------------------------------
