@@ -14,7 +14,6 @@ from backends import checksums, errors
 from backends.base import MIB, Backend, Body, ObjectInfo, Properties, Receipt, Session, SessionInfo
 from backends.body import BytesBody
 from backends.memory import MemoryBackend, StoredPart
-from tests.backends.remote_memory import RemoteBackend
 
 
 @dataclass(frozen=True)
@@ -693,38 +692,3 @@ class CopiesOverAll(MemoryBackend):
 
     def copy_from(self, other: Backend, source: str, key: str, **options: Any) -> ObjectInfo:
         return super().copy_from(other, source, key, **{**options, "create_only": False})
-
-
-@caught_by("test_an_address_where_nothing_listens_is_a_passing_fault")
-class GivesUpAtOnce(RemoteBackend):
-    """takes a server that is away for one that is gone for good"""
-
-    def knock(self) -> None:
-        try:
-            super().knock()
-        except errors.ConnectionFailed as error:
-            raise errors.DestinationMissing("there is no server") from error
-
-
-@caught_by("test_a_connection_that_breaks_is_a_passing_fault")
-class LeaksSystemErrors(RemoteBackend):
-    """lets the errors of its sockets out as they are"""
-
-    def knock(self) -> None:
-        self.ask(60.0)
-
-
-@caught_by("test_a_server_that_never_answers_is_given_up_for_now")
-class WaitsForever(RemoteBackend):
-    """has no limit for an answer"""
-
-    def ask(self, timeout: float | None) -> bytes:
-        return super().ask(None)
-
-
-@caught_by("test_wrong_credentials_are_a_lasting_fault")
-class KeepsKnocking(RemoteBackend):
-    """takes a refusal for a passing fault"""
-
-    def refused(self, answer: bytes) -> Exception:
-        return errors.Unavailable("not now")

@@ -43,10 +43,8 @@ SKIPPED = {
     },
     "ministack": {
         "test_completing_twice_never": "ministack completes a completed upload again",
-        "test_wrong_credentials": "ministack looks at no signature",
     },
     "moto": {
-        "test_wrong_credentials": "moto looks at no signature",
         "test_of_two_uploads_that_create_at_once": "moto checks If-None-Match with a race",
         "test_aborting_is_final": "moto answers 500 for a part of a session that was aborted",
         "test_a_part_after_the_abort": "moto answers 500 for a part of a session that was aborted",
