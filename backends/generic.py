@@ -65,14 +65,6 @@ KINDS: Mapping[str, Kind] = {
 }
 UNKNOWN = Kind("whole", renames=False)
 
-_WRAPS = "reads or writes another file system, which can be a destination itself"
-_READS = "only reads"
-#: What can be no destination, and why.
-NO_STORES: Mapping[str, str] = {
-    **dict.fromkeys(("blockcache", "cached", "dir", "filecache", "generic", "reference", "simplecache"), _WRAPS),
-    **dict.fromkeys(("data", "git", "github", "gist", "http", "https", "libarchive", "tar", "zip"), _READS),
-}
-
 #: Options that make fsspec open another file system inside, or hand a shell or a hook to it.
 HOOKS = frozenset({
     "target_options", "target_protocol", "remote_options", "remote_protocol", "fo", "fs", "client", "proxy_command",
@@ -96,8 +88,6 @@ class FsspecOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         address = urlsplit(self.url)
         if not re.fullmatch(r"[a-z][a-z0-9+.-]*", address.scheme) or "::" in self.url:
             raise ValueError("`url` is `protocol://host/path`, with one protocol and no `::`")
-        if address.scheme in NO_STORES:
-            raise ValueError(f"`url` cannot be {address.scheme}://, which {NO_STORES[address.scheme]}")
         if address.password is not None:
             raise ValueError('`url` holds a password: put it into `options`, as password = "${NAME}"')
         if address.query or address.fragment:

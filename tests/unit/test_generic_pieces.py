@@ -31,9 +31,6 @@ def options(url: str = "sftp://files.example/in", **more: Any) -> FsspecOptions:
     [
         ({"url": "files.example/in"}, "protocol://host/path"),
         ({"url": "zip::sftp://x/y"}, "protocol://host/path"),
-        ({"url": "simplecache://x/y"}, "another file system"),
-        ({"url": "dir://x/y"}, "another file system"),
-        ({"url": "https://x/y"}, "only reads"),
         ({"url": "sftp://u:secret@x/y"}, "holds a password"),
         ({"url": "sftp://x/y?z=1"}, "ends with its path"),
         ({"file_system": "sshfs"}, "path of a class"),
