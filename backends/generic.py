@@ -121,6 +121,7 @@ class FsspecPlugin:
     name: ClassVar[str] = "fsspec"
     Options: ClassVar[type[msgspec.Struct]] = FsspecOptions
     secrets: ClassVar[frozenset[str]] = frozenset({"options"})
+    endpoint: ClassVar[str] = "url"
 
     def capabilities(self, options: FsspecOptions) -> Capabilities:
         kind = options.kind

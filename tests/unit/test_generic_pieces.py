@@ -170,6 +170,24 @@ def test_a_cause_tells_more_than_what_hides_it() -> None:
         assert type(from_exception(error, "connect")) is errors.AccessDenied
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "kind"),
+    [
+        ("SSHException", "No existing session", errors.TimedOut),
+        ("SSHException", "Error reading SSH protocol banner", errors.ConnectionFailed),
+        ("AuthenticationException", "Authentication timeout.", errors.TimedOut),
+        ("AuthenticationException", "Authentication failed.", errors.AccessDenied),
+        ("DisconnectError", "Login timeout expired", errors.TimedOut),
+        ("SMBException", "Connection timeout of 1.0 seconds exceeded", errors.TimedOut),
+        ("LogonFailure", "user timeout", errors.AccessDenied),
+    ],
+)
+def test_silence_is_told_by_words_where_a_library_has_no_class_for_it(
+    name: str, text: str, kind: type[errors.BackendError]
+) -> None:
+    assert type(from_exception(type(name, (Exception,), {"__module__": "library"})(text), "connect")) is kind
+
+
 def test_an_error_of_ours_stays_what_it_is() -> None:
     mine = errors.SessionLost("gone")
     assert from_exception(mine, "x") is mine
