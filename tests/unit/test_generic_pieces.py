@@ -14,7 +14,7 @@ from backends import errors
 from backends.base import Properties
 from backends.body import BytesBody
 from backends.errors import InvalidRequest
-from backends.generic import KINDS, FsspecOptions, FsspecPlugin, check_key
+from backends.generic import KINDS, REFUSED, FsspecOptions, FsspecPlugin, check_key
 from backends.generic_backend import GenericBackend
 from backends.generic_errors import from_exception, missing
 from backends.generic_files import Refused
@@ -30,7 +30,21 @@ def options(url: str = "sftp://files.example/in", **more: Any) -> FsspecOptions:
     ("wrong", "why"),
     [
         ({"url": "files.example/in"}, "protocol://host/path"),
-        ({"url": "zip::sftp://x/y"}, "protocol://host/path"),
+        ({"url": "zip::sftp://x/y"}, "with `::`: name the store"),
+        ({"url": "simplecache::s3://x/y"}, "with `::`: name the store"),
+        ({"url": "simplecache://x/y"}, "simplecache:// keeps copies .*: name the store behind it"),
+        ({"url": "filecache://x/y"}, "name the store behind it"),
+        ({"url": "blockcache://x/y"}, "name the store behind it"),
+        ({"url": "dir://x/y"}, "name that one itself"),
+        ({"url": "zip://x.zip"}, "is one archive file"),
+        ({"url": "tar://x.tar"}, "is one archive file"),
+        ({"url": "reference://x"}, "can only be read"),
+        ({"url": "github://org:repo@main/x"}, "can only be read"),
+        ({"url": "data://x"}, "can only be read"),
+        ({"url": "https://dav.example/x"}, "can only be read: .* webdavs://"),
+        ({"file_system": "fsspec.implementations.cached.SimpleCacheFileSystem"}, "SimpleCacheFileSystem keeps copies"),
+        ({"file_system": "fsspec.implementations.dirfs.DirFileSystem"}, "name that one itself"),
+        ({"file_system": "fsspec.generic.GenericFileSystem"}, "name that one itself"),
         ({"url": "sftp://u:secret@x/y"}, "holds a password"),
         ({"url": "sftp://x/y?z=1"}, "ends with its path"),
         ({"file_system": "sshfs"}, "path of a class"),
@@ -44,6 +58,20 @@ def test_options_that_cannot_be(wrong: dict[str, Any], why: str) -> None:
     with pytest.raises((ValueError, msgspec.ValidationError), match=why) as raised:
         options(**{"url": "sftp://x/y", **wrong})
     assert "secret" not in str(raised.value)
+
+
+def test_every_class_of_fsspec_is_refused_where_its_protocol_is() -> None:
+    from fsspec.registry import known_implementations
+
+    for protocol in REFUSED.keys() & known_implementations.keys():
+        path = known_implementations[protocol]["class"]
+        if path.startswith("fsspec."):
+            with pytest.raises(ValueError, match=path.rpartition(".")[2]):
+                options("sftp://x/y", file_system=path)
+
+
+def test_a_class_of_ones_own_may_have_any_address() -> None:
+    assert options("https://files.example/x", file_system="acme.storage.AcmeFileSystem").kind.family == "whole"
 
 
 @pytest.mark.parametrize(
