@@ -18,6 +18,7 @@ from backends.generic import KINDS, REFUSED, FsspecOptions, FsspecPlugin, check_
 from backends.generic_backend import GenericBackend
 from backends.generic_errors import from_exception, missing
 from backends.generic_files import Refused
+from backends.generic_sftp import told_apart
 
 PLUGIN = FsspecPlugin()
 
@@ -214,6 +215,28 @@ def test_silence_is_told_by_words_where_a_library_has_no_class_for_it(
     name: str, text: str, kind: type[errors.BackendError]
 ) -> None:
     assert type(from_exception(type(name, (Exception,), {"__module__": "library"})(text), "connect")) is kind
+
+
+@pytest.mark.parametrize(
+    ("room", "kind"),
+    [(0, errors.StoreFull), (9, errors.StoreFull), (10, errors.TransientError), (None, errors.TransientError)],
+)
+def test_a_failure_by_sftp_is_a_full_disk_where_the_server_has_no_room(
+    room: int | None, kind: type[errors.BackendError]
+) -> None:
+    class Server:
+        spoiled = False
+
+        def room(self, path: str) -> int:
+            if room is None:
+                raise OSError("Operation unsupported")
+            return room
+
+    server = Server()
+    with pytest.raises(OSError) as raised, told_apart(server, "/x", BytesBody(bytes(10))):
+        raise OSError("Failure")
+    assert type(from_exception(raised.value, "send part 1")) is kind
+    assert server.spoiled
 
 
 def test_an_error_of_ours_stays_what_it_is() -> None:
