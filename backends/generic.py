@@ -54,7 +54,7 @@ class Kind:
 KINDS: Mapping[str, Kind] = {
     "sftp": Kind("offset", "SftpFiles", create_only=True),
     "ssh": Kind("offset", "SftpFiles", create_only=True),
-    "sshfs.SSHFileSystem": Kind("offset", "SshfsFiles"),
+    "sshfs.SSHFileSystem": Kind("offset", "SshfsFiles", create_only=True),
     "smb": Kind("offset", "SmbFiles", create_only=True, refused=_WINDOWS),
     "ftp": Kind("ordered", "FtpFiles"),
     "webdav": Kind("whole", "WebdavFiles"),

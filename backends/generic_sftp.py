@@ -180,7 +180,15 @@ class SshfsFiles(Files):
             return super().write_at(path, offset, body)
 
     def publish(self, temporary: str, target: str, *, create_only: bool) -> None:
-        self._ask("posix_rename", temporary, target)
+        if not create_only:
+            self._ask("posix_rename", temporary, target)
+            return
+        try:
+            self._ask("rename", temporary, target)  # the protocol's own rename never replaces
+        except Exception:
+            if self.fs.exists(target) and self.look(temporary) is not None:
+                raise ObjectExists("There is an object at the key already.") from None
+            raise
 
     def room(self, path: str) -> int:
         told = self._ask("statvfs", path)

@@ -79,7 +79,7 @@ def test_a_class_of_ones_own_may_have_any_address() -> None:
     ("url", "more", "family", "parts", "create_only", "invisible"),
     [
         ("sftp://x/y", {}, "offset", 100_000, True, True),
-        ("sftp://x/y", {"file_system": "sshfs.SSHFileSystem"}, "offset", 100_000, False, True),
+        ("sftp://x/y", {"file_system": "sshfs.SSHFileSystem"}, "offset", 100_000, True, True),
         ("smb://x/share", {}, "offset", 100_000, True, True),
         ("ftp://x/y", {}, "ordered", 100_000, False, True),
         ("webdavs://x/y", {}, "whole", 1, False, True),
