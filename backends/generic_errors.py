@@ -122,7 +122,7 @@ def _kind_of(cause: BaseException) -> type[BackendError] | None:
         return ERRNO_ERRORS[cause.errno]
     for base in type(cause).__mro__:
         if base.__module__ != "builtins" and (kind := _BY_NAME.get(base.__name__)):
-            return errors.TimedOut if _is_silence(kind, str(cause)) else kind
+            return errors.TimedOut if _is_silence(kind, cause) else kind
     if isinstance(cause, (TimeoutError, socket.timeout)):
         return errors.TimedOut
     if isinstance(cause, (ConnectionError, EOFError, socket.gaierror)):
@@ -130,9 +130,11 @@ def _kind_of(cause: BaseException) -> type[BackendError] | None:
     return None
 
 
-def _is_silence(kind: type[BackendError], text: str) -> bool:
+def _is_silence(kind: type[BackendError], error: BaseException) -> bool:
     """paramiko says even of a server that fell silent during the login that it refused."""
-    return (kind is errors.ConnectionFailed and bool(_SILENCE.search(text))) or text == "Authentication timeout."
+    if kind is not errors.ConnectionFailed:
+        return str(error) == "Authentication timeout."
+    return bool(_SILENCE.search(str(error))) or any(isinstance(cause, TimeoutError) for cause in _chain(error))
 
 
 def _said(error: BaseException) -> str:

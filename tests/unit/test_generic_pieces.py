@@ -239,6 +239,12 @@ def test_a_failure_by_sftp_is_a_full_disk_where_the_server_has_no_room(
     assert server.spoiled
 
 
+def test_a_banner_that_did_not_come_in_time_is_silence() -> None:
+    banner = type("SSHException", (Exception,), {"__module__": "paramiko"})("Error reading SSH protocol banner")
+    banner.__context__ = TimeoutError()
+    assert type(from_exception(banner, "connect")) is errors.TimedOut
+
+
 def test_an_error_of_ours_stays_what_it_is() -> None:
     mine = errors.SessionLost("gone")
     assert from_exception(mine, "x") is mine
