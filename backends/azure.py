@@ -110,6 +110,7 @@ class AzurePlugin:
     name: ClassVar[str] = "azure"
     Options: ClassVar[type[msgspec.Struct]] = AzureOptions
     secrets: ClassVar[frozenset[str]] = frozenset(_SECRETS)
+    endpoint: ClassVar[str] = "endpoint_url"
 
     def capabilities(self, options: AzureOptions) -> Capabilities:
         return Capabilities(

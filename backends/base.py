@@ -276,6 +276,14 @@ class ChecksObjects(Protocol):
         """(name of the option, what is wrong with it) for the key and each property. No I/O and no SDK."""
 
 
+@runtime_checkable
+class HasEndpoint(Protocol):
+    """A plug-in whose backend talks to a server. The conformance suite puts other servers in its place."""
+
+    endpoint: ClassVar[str]
+    """The option that says where the server is: `scheme://host[:port]/…`, or `host[:port]`, or a host beside `port`."""
+
+
 class Plugin(Protocol):
     """What an entry point of the group `bucketline.backends` names: one kind of backend, before any SDK is imported.
 

@@ -25,7 +25,8 @@ NOT_YET = "this version does not act on it"
 PART_STEP = 64 * KIB
 """Part sizes are multiples of this, so that parts start where the checksum blocks of the spool do."""
 CONCURRENCY = range(1, 65)
-_SECRET_NAME = re.compile(r"(?i)pass(word|wd|phrase|code)?$|secret|token|^auth$|^acct$")
+SECRET_NAME = re.compile(r"(?i)pass(word|wd|phrase|code)?$|secret|token|^auth$|^acct$")
+"""Names of options that hold a secret, in a table of which not everything is one."""
 _LARGEST_SECRET = 64 * KIB
 _UNKNOWN = Capabilities(max_part=5 * TIB)
 """Stands in for capabilities that cannot be asked for, because the options are wrong; it finds no fault of its own."""
@@ -123,7 +124,7 @@ def _secrets_in(place: str, value: Any, *, certain: bool = True) -> Iterator[tup
     """The texts of a secret option, with their places; of a table only those whose names are names of secrets."""
     if isinstance(value, dict):
         for name, item in value.items():
-            yield from _secrets_in(f"{place}.{name}", item, certain=bool(_SECRET_NAME.search(name)))
+            yield from _secrets_in(f"{place}.{name}", item, certain=bool(SECRET_NAME.search(name)))
     elif isinstance(value, list):
         for item in value:
             yield from _secrets_in(place, item, certain=certain)

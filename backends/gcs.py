@@ -98,6 +98,7 @@ class GCSPlugin:
     name: ClassVar[str] = "gcs"
     Options: ClassVar[type[msgspec.Struct]] = GCSOptions
     secrets: ClassVar[frozenset[str]] = frozenset({"credentials_file"})
+    endpoint: ClassVar[str] = "endpoint_url"
 
     def capabilities(self, options: GCSOptions) -> Capabilities:
         composed = options.way == "compose"

@@ -54,7 +54,7 @@ class Kind:
 KINDS: Mapping[str, Kind] = {
     "sftp": Kind("offset", "SftpFiles", create_only=True),
     "ssh": Kind("offset", "SftpFiles", create_only=True),
-    "sshfs.SSHFileSystem": Kind("offset", "SshfsFiles"),
+    "sshfs.SSHFileSystem": Kind("offset", "SshfsFiles", create_only=True),
     "smb": Kind("offset", "SmbFiles", create_only=True, refused=_WINDOWS),
     "ftp": Kind("ordered", "FtpFiles"),
     "webdav": Kind("whole", "WebdavFiles"),
@@ -64,6 +64,25 @@ KINDS: Mapping[str, Kind] = {
     "memory": Kind("whole", renames=False, any_process=False),
 }
 UNKNOWN = Kind("whole", renames=False)
+
+#: What cannot keep what this backend promises, by protocol or by fsspec's module: why not, and what to do.
+REFUSED: Mapping[str, str] = {
+    **dict.fromkeys(
+        ("simplecache", "filecache", "blockcache", "cached"),
+        "keeps copies on this machine, and calls stored what only a cache has: name the store behind it itself",
+    ),
+    **dict.fromkeys(
+        ("dir", "dirfs", "generic", "asyncwrapper", "asyn_wrapper", "dask"),
+        "stands in front of another file system: name that one itself; a folder of it goes into the path",
+    ),
+    **dict.fromkeys(
+        ("zip", "tar", "libarchive"), "is one archive file, not a store: name the store that shall hold the files"
+    ),
+    **dict.fromkeys(("reference", "data", "git", "github", "gist", "dvc"), "can only be read"),
+    **dict.fromkeys(
+        ("http", "https"), "can only be read: for a WebDAV server write webdav:// or webdavs://, else its own protocol"
+    ),
+}
 
 #: Options that make fsspec open another file system inside, or hand a shell or a hook to it.
 HOOKS = frozenset({
@@ -86,8 +105,12 @@ class FsspecOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     def __post_init__(self) -> None:
         address = urlsplit(self.url)
-        if not re.fullmatch(r"[a-z][a-z0-9+.-]*", address.scheme) or "::" in self.url:
-            raise ValueError("`url` is `protocol://host/path`, with one protocol and no `::`")
+        if "::" in self.url:
+            raise ValueError("`url` chains file systems with `::`: name the store that shall hold the files, alone")
+        if not re.fullmatch(r"[a-z][a-z0-9+.-]*", address.scheme):
+            raise ValueError("`url` is `protocol://host/path`")
+        if why := self._refusal(address.scheme):
+            raise ValueError(why)
         if address.password is not None:
             raise ValueError('`url` holds a password: put it into `options`, as password = "${NAME}"')
         if address.query or address.fragment:
@@ -98,6 +121,13 @@ class FsspecOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             raise ValueError(f"`options.{name}` opens something else behind this destination, and is not taken")
         if self.connect_timeout_seconds <= 0 or self.read_timeout_seconds <= 0:
             raise ValueError("timeouts are positive numbers of seconds")
+
+    def _refusal(self, protocol: str) -> str:
+        if self.file_system is None:
+            return f"{protocol}:// {REFUSED[protocol]}" if protocol in REFUSED else ""
+        module = self.file_system.rpartition(".")[0].rpartition(".")[2]
+        of_fsspec = self.file_system.startswith("fsspec.") and module in REFUSED
+        return f"{self.file_system} {REFUSED[module]}" if of_fsspec else ""
 
     @property
     def directories(self) -> Mapping[str, Path]:
@@ -121,6 +151,7 @@ class FsspecPlugin:
     name: ClassVar[str] = "fsspec"
     Options: ClassVar[type[msgspec.Struct]] = FsspecOptions
     secrets: ClassVar[frozenset[str]] = frozenset({"options"})
+    endpoint: ClassVar[str] = "url"
 
     def capabilities(self, options: FsspecOptions) -> Capabilities:
         kind = options.kind

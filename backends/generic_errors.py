@@ -70,6 +70,8 @@ _BY_NT_STATUS: Mapping[int, type[BackendError]] = {
 }  # fmt: skip
 _GONE = {errno.EBADF, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENOTCONN}
 """Numbers that speak of a connection here, and that Python has no class for; EBADF when another thread closed it."""
+_SILENCE = re.compile(r"(?i)timeout|timed out|no existing session")
+"""What paramiko, asyncssh and smbprotocol say of a server that does not answer; they have no class for it."""
 _DROPS = (errors.ConnectionFailed, errors.TimedOut, errors.AccessDenied)
 
 
@@ -119,13 +121,20 @@ def _kind_of(cause: BaseException) -> type[BackendError] | None:
     if isinstance(cause, OSError) and cause.errno in ERRNO_ERRORS:
         return ERRNO_ERRORS[cause.errno]
     for base in type(cause).__mro__:
-        if base.__module__ != "builtins" and base.__name__ in _BY_NAME:
-            return _BY_NAME[base.__name__]
+        if base.__module__ != "builtins" and (kind := _BY_NAME.get(base.__name__)):
+            return errors.TimedOut if _is_silence(kind, cause) else kind
     if isinstance(cause, (TimeoutError, socket.timeout)):
         return errors.TimedOut
     if isinstance(cause, (ConnectionError, EOFError, socket.gaierror)):
         return errors.ConnectionFailed
     return None
+
+
+def _is_silence(kind: type[BackendError], error: BaseException) -> bool:
+    """paramiko says even of a server that fell silent during the login that it refused."""
+    if kind is not errors.ConnectionFailed:
+        return str(error) == "Authentication timeout."
+    return bool(_SILENCE.search(str(error))) or any(isinstance(cause, TimeoutError) for cause in _chain(error))
 
 
 def _said(error: BaseException) -> str:

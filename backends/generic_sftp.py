@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import stat
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from backends.base import MIB, Body
 from backends.body import copy
@@ -20,6 +20,31 @@ _WINDOW = 8 * MIB
 
 class HostKeyUnknown(Exception):
     """The server showed a key that is in no file of known hosts."""
+
+
+class _TellsRoom(Protocol):
+    spoiled: bool
+
+    def room(self, path: str) -> int:
+        """The bytes that are free where the file is, as the server's extension statvfs@openssh.com tells."""
+
+
+@contextlib.contextmanager
+def told_apart(files: _TellsRoom, path: str, body: Body) -> Iterator[None]:
+    """SFTP has one word, `Failure`, for a full disk and much else: after it, the server is asked for its free space."""
+    try:
+        yield
+    except Exception as error:
+        if type(error).__name__ != "SFTPFailure" and error.args != ("Failure",):
+            raise
+        files.spoiled = True  # answers to other blocks may be on their way
+        try:
+            full = files.room(path) < body.size
+        except Exception:
+            full = False  # a server that does not know the question
+        if full:
+            raise OSError(errno.ENOSPC, "the disk of the server is full") from error
+        raise
 
 
 class SftpFiles(Files):
@@ -74,7 +99,7 @@ class SftpFiles(Files):
             file.set_pipelined(False)
             file.write(bytes(block[-1:]))
 
-        with self.fs.ftp.open(path, "r+b") as file:
+        with told_apart(self, path, body), self.fs.ftp.open(path, "r+b") as file:
             file.set_pipelined(True)  # without it, each block waits for its answer: ten times slower
             file.seek(offset)
             return copy(body, write)
@@ -114,6 +139,13 @@ class SftpFiles(Files):
                 raise IsADirectoryError(errno.EISDIR, "There is a folder at the key") from error
             raise
 
+    def room(self, path: str) -> int:
+        from paramiko.sftp import CMD_EXTENDED
+
+        _, answer = self.fs.ftp._request(CMD_EXTENDED, "statvfs@openssh.com", path)  # it has no method for this one
+        _, unit, _, _, free = (answer.get_int64() for _ in range(5))
+        return int(unit * free)
+
     def close(self) -> None:
         self.fs.client.close()
 
@@ -143,14 +175,34 @@ class SshfsFiles(Files):
             "keepalive_interval": max(1, read_seconds / 4),  # three unanswered ones end the connection
         }
 
+    def write_at(self, path: str, offset: int, body: Body) -> int:
+        with told_apart(self, path, body):
+            return super().write_at(path, offset, body)
+
     def publish(self, temporary: str, target: str, *, create_only: bool) -> None:
+        if not create_only:
+            self._ask("posix_rename", temporary, target)
+            return
+        try:
+            self._ask("rename", temporary, target)  # the protocol's own rename never replaces
+        except Exception:
+            if self.fs.exists(target) and self.look(temporary) is not None:
+                raise ObjectExists("There is an object at the key already.") from None
+            raise
+
+    def room(self, path: str) -> int:
+        told = self._ask("statvfs", path)
+        return int(told.frsize * told.bavail)
+
+    def _ask(self, method: str, *arguments: str) -> Any:
+        """A call of asyncssh's own client for SFTP."""
         from fsspec.asyn import sync
 
-        async def rename() -> None:
+        async def ask() -> Any:
             async with self.fs._pool.get() as channel:
-                await channel.posix_rename(temporary, target)
+                return await getattr(channel, method)(*arguments)
 
-        sync(self.fs.loop, rename)
+        return sync(self.fs.loop, ask)
 
 
 def _connect(fs: Any) -> None:

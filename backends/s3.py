@@ -75,6 +75,7 @@ class S3Plugin:
     name: ClassVar[str] = "s3"
     Options: ClassVar[type[msgspec.Struct]] = S3Options
     secrets: ClassVar[frozenset[str]] = frozenset({"key", "secret", "token"})
+    endpoint: ClassVar[str] = "endpoint_url"
 
     def capabilities(self, options: S3Options) -> Capabilities:
         claimed = Capabilities(

@@ -21,7 +21,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
-    with Subject(request.param) as subject:
+    refused = _named(request.config, [name for name in [request.config.getoption("--denied", None)] if name])
+    with Subject(request.param, refused=refused[0] if refused else None) as subject:
         yield subject
 
 
@@ -29,6 +30,15 @@ def _destinations(config: pytest.Config) -> list[Destination]:
     names = config.getoption("--destination", None)
     if not names:
         _refuse("name what to test: --destination NAME --config plugins.toml")
+    tested, denied = _named(config, names), config.getoption("--denied", None)
+    if denied:
+        if len(tested) > 1:
+            _refuse("--denied goes with one --destination")
+        _named(config, [denied])
+    return tested
+
+
+def _named(config: pytest.Config, names: list[str]) -> list[Destination]:
     try:
         configuration = load(Path(config.getoption("--config")))
         for name in names:

@@ -18,4 +18,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="NAME",
         help="destination in plugins.toml to run backends.conformance against; may be given several times",
     )
+    group.addoption(
+        "--denied",
+        metavar="NAME",
+        help="a destination that is the same but for credentials that are refused "
+        "(default: one made from the secrets of --destination)",
+    )
     group.addoption("--config", default="plugins.toml", metavar="FILE", help="the plugins.toml (default: %(default)s)")

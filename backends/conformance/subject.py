@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from secrets import token_hex
-from threading import Barrier
+from threading import Barrier, Thread
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -27,6 +28,7 @@ from backends.base import (
     Session,
 )
 from backends.body import BytesBody
+from backends.conformance import wrong
 from backends.errors import BackendError
 from backends.registry import Destination
 
@@ -38,7 +40,8 @@ class Subject:
     """A built backend whose traces are removed at the end of a `with` block.
 
     `look` reads an object behind the backend's back, where a test can: two faults in one backend then cannot hide each
-    other. Without it, objects are read back through the backend.
+    other. Without it, objects are read back through the backend. `refused` is the same destination with credentials
+    that are not accepted; without it, one is made from the secrets of `destination`.
     """
 
     def __init__(
@@ -47,11 +50,13 @@ class Subject:
         *,
         backend: Backend | None = None,
         look: Callable[[str], bytes] | None = None,
+        refused: Destination | None = None,
     ) -> None:
         self.destination = destination
         self.capabilities: Capabilities = destination.capabilities
         self.backend = backend or destination.build()
         self._look = look
+        self._refused = refused
         self._folder = destination.full_key(f"conformance/{token_hex(4)}")
         self._random = random.Random(self._folder)
         self._keys: list[str] = []
@@ -160,6 +165,23 @@ class Subject:
             call(*arguments, **options)
         return raised.value
 
+    def refusal_within(self, seconds: float, call: Callable[[], object]) -> BackendError:
+        """The same, of a call that must not take longer. One that does is left behind in a thread."""
+        answers: list[object] = []
+
+        def run() -> None:
+            try:
+                answers.append(call())
+            except BaseException as error:
+                answers.append(error)
+
+        thread = Thread(target=run, daemon=True)
+        thread.start()
+        thread.join(seconds)
+        assert answers, f"the call did not end within {seconds:g} s"
+        assert isinstance(answers[0], BackendError), f"the call was not refused, but gave {answers[0]!r}"
+        return answers[0]
+
     def tolerate(self, call: Callable[..., Answer], *arguments: Any, **options: Any) -> Answer | BackendError:
         """The answer of a call that may work or be refused."""
         try:
@@ -177,6 +199,19 @@ class Subject:
 
         with ThreadPoolExecutor(len(calls)) as pool:
             return list(pool.map(run, calls))
+
+    @contextmanager
+    def built(self, destination: Destination) -> Iterator[Backend]:
+        """A backend of another destination, which is closed at the end of the block."""
+        backend = destination.build()
+        try:
+            yield backend
+        finally:
+            backend.close()
+
+    def denied(self) -> Destination:
+        """The same destination with credentials that are refused; skips the check where there can be none."""
+        return self._refused or wrong.denied(self.destination)
 
     def able(self, ability: Callable[..., Ability]) -> Ability:
         """The backend, if it has this ability (one of the protocols of `backends.base`); skips the check otherwise."""

@@ -148,6 +148,20 @@ def test_what_landed_is_listed(subject: Subject) -> None:
     ]
 
 
+def test_a_part_of_exactly_the_largest_size_works(subject: Subject) -> None:
+    """Where that is no more than 64 MiB, by nature or because the destination's `capabilities` say so."""
+    largest = subject.capabilities.max_part
+    if largest > LARGE:
+        pytest.skip("a part of `max_part` is too large to send here; narrow it in the destination's `capabilities`")
+    size = largest - largest % subject.capabilities.part_multiple
+    key, data = subject.key(), subject.data(size + 1 if subject.capabilities.max_parts > 1 else size)
+    session = subject.begin(key, len(data), part_size=size)
+    pieces = [data[start : start + size] for start in range(0, len(data), size)]
+    receipts = [subject.put(session, number, piece) for number, piece in enumerate(pieces, 1)]
+    subject.backend.complete(session, receipts)
+    subject.assert_holds(key, data)
+
+
 def test_a_large_part_needs_little_memory(subject: Subject) -> None:
     """Of the part itself only a window is in memory; a store that is this process's memory holds it once, of course."""
     if subject.capabilities.max_part < LARGE:

@@ -36,7 +36,8 @@ STORES = {
 HEAD = """# What the conformance suite says
 
 Written by `make conformance-table`, which runs the suite against every store below; not by hand. ● passed, ✗ failed, a
-number: skipped, for the reason under the tables.
+number: skipped, for the reason under the tables. Parts of exactly `max_part` were sent to destinations that narrow it
+to 1 MiB, or to the smallest part where that is larger.
 """
 
 

@@ -27,6 +27,8 @@ class FileServer:
     options: dict[str, Any] = field(default_factory=dict)
     more: dict[str, Any] = field(default_factory=dict)
     """Further keys of the destination's table."""
+    refused: dict[str, Any] = field(default_factory=dict)
+    """Options with which one is not let in, where that is no matter of a password."""
 
     @property
     def table(self) -> dict[str, Any]:
@@ -73,13 +75,14 @@ def sshd(directory: Path, *, port: int | None = None) -> Iterator[FileServer]:
             f"sftp://{user}@127.0.0.1:{port}{root}",
             root,
             {"key_filename": str(directory / "user"), "look_for_keys": False, "allow_agent": False},
+            refused={"key_filename": str(directory / "host")},
         )
 
 
 def as_sshfs(server: FileServer) -> FileServer:
     """The same server by the other file system for SFTP."""
-    key = server.options["key_filename"]
-    return FileServer(server.url, server.root, {"client_keys": [key]}, {"file_system": "sshfs.SSHFileSystem"})
+    keys, others = ({"client_keys": [options["key_filename"]]} for options in (server.options, server.refused))
+    return FileServer(server.url, server.root, keys, {"file_system": "sshfs.SSHFileSystem"}, others)
 
 
 @contextlib.contextmanager
@@ -123,6 +126,7 @@ port, root, user, password = sys.argv[1:]
 authorizer = DummyAuthorizer()
 authorizer.add_user(user, password, root, perm="elradfmwMT")
 FTPHandler.authorizer = authorizer
+FTPHandler.auth_failed_timeout = 0
 FTPServer(("127.0.0.1", int(port)), FTPHandler).serve_forever(handle_exit=True)
 """
 

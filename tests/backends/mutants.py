@@ -14,6 +14,10 @@ from backends import checksums, errors
 from backends.base import MIB, Backend, Body, ObjectInfo, Properties, Receipt, Session, SessionInfo
 from backends.body import BytesBody
 from backends.memory import MemoryBackend, StoredPart
+from tests.backends.distant import DistantBackend
+
+LARGEST = 64 * MIB
+"""What the destination of the mutants takes as one part, narrowed to what can be sent here."""
 
 
 @dataclass(frozen=True)
@@ -692,3 +696,76 @@ class CopiesOverAll(MemoryBackend):
 
     def copy_from(self, other: Backend, source: str, key: str, **options: Any) -> ObjectInfo:
         return super().copy_from(other, source, key, **{**options, "create_only": False})
+
+
+@caught_by("test_a_part_of_exactly_the_largest_size_works", shows=errors.InvalidRequest)
+class StopsOneShort(MemoryBackend):
+    """refuses the largest part that it claims"""
+
+    def put_part(self, session: Session, number: int, body: Body) -> Receipt:
+        if body.size >= LARGEST:
+            raise errors.InvalidRequest("too large")
+        return super().put_part(session, number, body)
+
+
+@caught_by("test_bad_credentials_are_refused_for_good")
+class HopesForBetterPasswords(DistantBackend):
+    """tries a refused password again and again"""
+
+    def knock(self) -> None:
+        try:
+            super().knock()
+        except errors.AccessDenied as error:
+            raise errors.Unavailable(error.detail) from None
+
+
+@caught_by("test_bad_credentials_are_refused_for_good")
+class TellsThePassword(DistantBackend):
+    """tells which password was refused"""
+
+    def knock(self) -> None:
+        try:
+            super().knock()
+        except errors.AccessDenied:
+            raise errors.AccessDenied(f"The password {self._door.password} is wrong.") from None
+
+
+@caught_by("test_where_nothing_listens_the_failure_may_pass")
+class GivesUpAtOnce(DistantBackend):
+    """takes a server that is down for one that never was there"""
+
+    def knock(self) -> None:
+        try:
+            super().knock()
+        except errors.ConnectionFailed as error:
+            raise errors.DestinationMissing(error.detail) from None
+
+
+@caught_by("test_where_connections_are_reset_the_failure_may_pass", shows=ConnectionResetError)
+class LetsErrorsThrough(DistantBackend):
+    """classifies the way there, and not the way back"""
+
+    def knock(self) -> None:
+        try:
+            self.ask()
+        except ConnectionRefusedError:
+            raise errors.ConnectionFailed("refused") from None
+
+
+@caught_by("test_a_server_that_never_answers_is_given_up_in_time")
+class WaitsForEver(DistantBackend):
+    """has no timeout"""
+
+    def knock(self) -> None:
+        self.ask(seconds=None)
+
+
+@caught_by("test_a_server_that_never_answers_is_given_up_in_time")
+class TakesSilenceForACut(DistantBackend):
+    """does not know a server that is silent from a connection that broke"""
+
+    def knock(self) -> None:
+        try:
+            super().knock()
+        except errors.TimedOut as error:
+            raise errors.ConnectionFailed(error.detail) from None

@@ -22,7 +22,7 @@ from backends.conformance.subject import Subject
 from backends.errors import AccessDenied, ConnectionFailed, DestinationMissing, IntegrityError, SessionLost
 from backends.registry import Destination
 from tests import servers
-from tests.backends import azure_servers
+from tests.backends import azure_servers, narrowed
 
 globals().update(conformance.tests())
 
@@ -42,7 +42,8 @@ def subject(url: str, request: pytest.FixtureRequest) -> Iterator[Subject]:
         if request.node.name.startswith(start):
             pytest.skip(reason)
     plugin, parsed = AzurePlugin(), msgspec.convert(azure_servers.options(url), AzureOptions)
-    destination = Destination("tested", plugin, parsed, plugin.capabilities(parsed))
+    claims = narrowed.for_check(request.node.name, plugin.capabilities(parsed))
+    destination = Destination("tested", plugin, parsed, claims)
     with Subject(destination, look=lambda key: stored_at(url, key)) as subject:
         yield subject
 

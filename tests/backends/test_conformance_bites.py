@@ -7,14 +7,17 @@ from dataclasses import replace
 from secrets import token_hex
 from typing import Any
 
+import msgspec
 import pytest
 
 from backends import conformance
+from backends.conformance import test_trouble
 from backends.conformance.subject import Subject
-from backends.memory import MemoryBackend, MemoryPlugin
+from backends.memory import MemoryBackend
 from backends.memory_faults import MemoryOptions
 from backends.registry import Destination
-from tests.backends.mutants import MUTANTS, Mutant
+from tests.backends.distant import DistantOptions, DistantPlugin, door
+from tests.backends.mutants import LARGEST, MUTANTS, Mutant
 
 DID_NOT_RAISE = pytest.fail.Exception
 CHECKS = conformance.tests()
@@ -25,7 +28,7 @@ NOT_FOR_MEMORY = {
 """The checks that memory cannot be held to, and why the suite skips them."""
 
 
-class Building(MemoryPlugin):
+class Building(DistantPlugin):
     """Builds another class than the plug-in it stands for."""
 
     def __init__(self, kind: type[MemoryBackend]) -> None:
@@ -35,11 +38,18 @@ class Building(MemoryPlugin):
         return self._kind(options)
 
 
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    with door("open sesame") as address:
+        yield address
+
+
 @pytest.fixture
-def destination() -> Destination:
-    options = MemoryOptions(space=token_hex(4))
-    plugin = MemoryPlugin()
-    return Destination("trial", plugin, options, plugin.capabilities(options), prefix="some/prefix/")
+def destination(endpoint: str) -> Destination:
+    options = DistantOptions(space=token_hex(4), endpoint=endpoint, password="open sesame")
+    plugin = DistantPlugin()
+    claims = msgspec.structs.replace(plugin.capabilities(options), max_part=LARGEST)
+    return Destination("trial", plugin, options, claims, prefix="some/prefix/")
 
 
 @pytest.fixture
@@ -49,7 +59,10 @@ def intact(destination: Destination) -> Iterator[Subject]:
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=str)
-def test_a_broken_backend_is_caught(mutant: Mutant, destination: Destination, intact: Subject) -> None:
+def test_a_broken_backend_is_caught(
+    mutant: Mutant, destination: Destination, intact: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(test_trouble, "LONGEST_SECONDS", 5.0)
     check = CHECKS[mutant.check]
     check(intact)
     broken = Subject(replace(destination, plugin=Building(mutant.kind)))

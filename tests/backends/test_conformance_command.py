@@ -68,12 +68,20 @@ def test_several_destinations_go_in_one_run_and_a_bad_one_fails(here: Path) -> N
     assert "1 failed, 1 passed" in said
 
 
+def test_credentials_that_are_let_in_though_they_should_be_refused_are_told(here: Path) -> None:
+    code, said = run(here, "--destination", "room", "--denied", "shelf", "-k", "test_bad_credentials")
+    assert code == 1
+    assert "1 failed" in said
+
+
 @pytest.mark.parametrize(
     ("options", "text"),
     [
         ([], "name what to test: --destination NAME --config plugins.toml"),
         (["--destination", "shlef"], "There is no destination or route 'shlef'. Did you mean 'shelf'?"),
         (["--destination", "both"], "'both' is a route; name one destination"),
+        (["--destination", "shelf", "--denied", "no"], "There is no destination or route 'no'."),
+        (["--destination", "shelf", "--destination", "room", "--denied", "x"], "--denied goes with one --destination"),
         (
             ["--destination", "shelf", "--config", "missing.toml"],
             "missing.toml: cannot be read: No such file or directory",

@@ -6,6 +6,7 @@ import hashlib
 import os
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -23,7 +24,7 @@ from backends.gcs import GCSOptions, GCSPlugin
 from backends.gcs_backend import GCSBackend
 from backends.registry import Destination
 from tests import servers
-from tests.backends import gcs_servers
+from tests.backends import gcs_servers, narrowed
 from tests.backends.strict_gcs import StrictGCS
 
 globals().update(conformance.tests())
@@ -84,7 +85,7 @@ def backend(options: dict[str, Any]) -> Iterator[GCSBackend]:
 
 @pytest.fixture
 def subject(
-    server_name: str, options: dict[str, Any], backend: GCSBackend, request: pytest.FixtureRequest
+    server_name: str, options: dict[str, Any], backend: GCSBackend, tmp_path: Path, request: pytest.FixtureRequest
 ) -> Iterator[Subject]:
     for start, reason in SKIPPED.get(server_name, {}).items():
         if request.node.name.startswith(start):
@@ -97,14 +98,32 @@ def subject(
         # Neither looks at preconditions when it composes; an operator says so in the destination's `capabilities`.
         claims = msgspec.structs.replace(claims, create_only=False)
 
+    claims = narrowed.for_check(request.node.name, claims)
+
     def look(key: str) -> bytes:
         if server_name.startswith("strict"):
             strict: StrictGCS = request.getfixturevalue("strict")
             return strict.data(key)
         return stored_at(options["endpoint_url"], key)
 
-    with Subject(Destination("tested", plugin, parsed, claims), backend=Shared(backend), look=look) as subject:
+    tested = Destination("tested", plugin, parsed, claims)
+    if server_name.startswith("strict") and request.node.name.startswith("test_bad_credentials"):
+        yield from subject_that_needs_a_key(tested, request.getfixturevalue("strict"), tmp_path)
+        return
+    with Subject(tested, backend=Shared(backend), look=look) as subject:
         yield subject
+
+
+def subject_that_needs_a_key(anonymous: Destination, server: StrictGCS, folder: Path) -> Iterator[Subject]:
+    """The server lets in only whom it gave a token; the emulators of others let everybody in."""
+    key = gcs_servers.key_file(server.url, folder)
+    known = replace(anonymous, options=msgspec.structs.replace(anonymous.options, credentials_file=key))
+    server.store.tokens = set()
+    try:
+        with Subject(known, refused=anonymous) as subject:
+            yield subject
+    finally:
+        server.store.tokens = None
 
 
 class Shared:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from backends.gcs import GCSOptions, GCSPlugin
 from backends.gcs_backend import GCSBackend
 from backends.gcs_xml import XMLUploads
 from tests import servers
+from tests.backends import gcs_servers
 from tests.backends.strict_gcs import StrictGCS
 
 PART = 5 * MIB
@@ -68,23 +68,10 @@ def source(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def private_key() -> str:
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric import rsa
-
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return pem.decode()
-
-
 @pytest.fixture
-def key_file(server: StrictGCS, private_key: str, tmp_path: Path) -> Path:
+def key_file(server: StrictGCS, tmp_path: Path) -> Path:
     """The key of a service account, whose tokens come from the server."""
-    path = tmp_path / "key.json"
-    account = {"client_email": "robot@p.iam.gserviceaccount.com", "token_uri": f"{server.url}/token"}
-    named = {"type": "service_account", "project_id": "p", "private_key_id": "1", "private_key": private_key}
-    path.write_text(json.dumps({**account, **named}))
+    path = gcs_servers.key_file(server.url, tmp_path)
     server.store.tokens = set()
     return path
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from secrets import token_hex
 
 import msgspec
@@ -13,7 +14,7 @@ from backends import conformance
 from backends.conformance.subject import Subject
 from backends.generic import FsspecOptions, FsspecPlugin
 from backends.registry import Destination
-from tests.backends import generic_servers
+from tests.backends import generic_servers, narrowed
 from tests.backends.generic_servers import FileServer
 
 globals().update(conformance.tests())
@@ -75,18 +76,21 @@ def server(request: pytest.FixtureRequest, started: Started) -> FileServer:
     return started(request.param)
 
 
-def destination(server: FileServer) -> Destination:
+def destination(server: FileServer, check: str) -> Destination:
     plugin, options = FsspecPlugin(), msgspec.convert(server.table, FsspecOptions)
-    return Destination("tested", plugin, options, plugin.capabilities(options))
+    return Destination("tested", plugin, options, narrowed.for_check(check, plugin.capabilities(options)))
 
 
 @pytest.fixture
-def subject(server: FileServer) -> Iterator[Subject]:
+def subject(server: FileServer, request: pytest.FixtureRequest) -> Iterator[Subject]:
     look = None
     if not server.url.startswith("memory"):
 
         def look(key: str) -> bytes:
             return (server.root / key).read_bytes()
 
-    with Subject(destination(server), look=look) as subject:
+    refused = None
+    if server.refused:
+        refused = destination(replace(server, options={**server.options, **server.refused}), request.node.name)
+    with Subject(destination(server, request.node.name), look=look, refused=refused) as subject:
         yield subject

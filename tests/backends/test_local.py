@@ -21,6 +21,7 @@ from backends.body import BytesBody
 from backends.conformance.subject import Subject
 from backends.local import LocalBackend, LocalOptions, LocalPlugin
 from backends.registry import Destination
+from tests.backends import narrowed
 
 globals().update(conformance.tests())
 
@@ -38,9 +39,10 @@ def backend(root: Path) -> LocalBackend:
 
 
 @pytest.fixture
-def subject(root: Path) -> Iterator[Subject]:
+def subject(root: Path, request: pytest.FixtureRequest) -> Iterator[Subject]:
     options = LocalOptions(root=root)
-    destination = Destination("local", LocalPlugin(), options, LocalPlugin().capabilities(options))
+    claims = narrowed.for_check(request.node.name, LocalPlugin().capabilities(options))
+    destination = Destination("local", LocalPlugin(), options, claims)
     with Subject(destination, look=lambda key: (root / key).read_bytes()) as subject:
         yield subject
     assert list(root.rglob("*")) == [], "the suite left something behind"

@@ -15,15 +15,17 @@ from backends.conformance.subject import Subject
 from backends.memory import MemoryBackend, MemoryPlugin, space
 from backends.memory_faults import Fail, MemoryOptions
 from backends.registry import Destination
+from tests.backends import narrowed
 
 globals().update(conformance.tests())
 
 
 @pytest.fixture
-def subject() -> Iterator[Subject]:
+def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
     options = MemoryOptions(space=token_hex(4))
     plugin = MemoryPlugin()
-    destination = Destination("memory", plugin, options, plugin.capabilities(options))
+    claims = narrowed.for_check(request.node.name, plugin.capabilities(options))
+    destination = Destination("memory", plugin, options, claims)
     with Subject(destination, look=space(options.space).read) as subject:
         yield subject
 

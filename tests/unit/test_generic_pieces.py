@@ -14,10 +14,11 @@ from backends import errors
 from backends.base import Properties
 from backends.body import BytesBody
 from backends.errors import InvalidRequest
-from backends.generic import KINDS, FsspecOptions, FsspecPlugin, check_key
+from backends.generic import KINDS, REFUSED, FsspecOptions, FsspecPlugin, check_key
 from backends.generic_backend import GenericBackend
 from backends.generic_errors import from_exception, missing
 from backends.generic_files import Refused
+from backends.generic_sftp import told_apart
 
 PLUGIN = FsspecPlugin()
 
@@ -30,7 +31,21 @@ def options(url: str = "sftp://files.example/in", **more: Any) -> FsspecOptions:
     ("wrong", "why"),
     [
         ({"url": "files.example/in"}, "protocol://host/path"),
-        ({"url": "zip::sftp://x/y"}, "protocol://host/path"),
+        ({"url": "zip::sftp://x/y"}, "with `::`: name the store"),
+        ({"url": "simplecache::s3://x/y"}, "with `::`: name the store"),
+        ({"url": "simplecache://x/y"}, "simplecache:// keeps copies .*: name the store behind it"),
+        ({"url": "filecache://x/y"}, "name the store behind it"),
+        ({"url": "blockcache://x/y"}, "name the store behind it"),
+        ({"url": "dir://x/y"}, "name that one itself"),
+        ({"url": "zip://x.zip"}, "is one archive file"),
+        ({"url": "tar://x.tar"}, "is one archive file"),
+        ({"url": "reference://x"}, "can only be read"),
+        ({"url": "github://org:repo@main/x"}, "can only be read"),
+        ({"url": "data://x"}, "can only be read"),
+        ({"url": "https://dav.example/x"}, "can only be read: .* webdavs://"),
+        ({"file_system": "fsspec.implementations.cached.SimpleCacheFileSystem"}, "SimpleCacheFileSystem keeps copies"),
+        ({"file_system": "fsspec.implementations.dirfs.DirFileSystem"}, "name that one itself"),
+        ({"file_system": "fsspec.generic.GenericFileSystem"}, "name that one itself"),
         ({"url": "sftp://u:secret@x/y"}, "holds a password"),
         ({"url": "sftp://x/y?z=1"}, "ends with its path"),
         ({"file_system": "sshfs"}, "path of a class"),
@@ -46,11 +61,25 @@ def test_options_that_cannot_be(wrong: dict[str, Any], why: str) -> None:
     assert "secret" not in str(raised.value)
 
 
+def test_every_class_of_fsspec_is_refused_where_its_protocol_is() -> None:
+    from fsspec.registry import known_implementations
+
+    for protocol in REFUSED.keys() & known_implementations.keys():
+        path = known_implementations[protocol]["class"]
+        if path.startswith("fsspec."):
+            with pytest.raises(ValueError, match=path.rpartition(".")[2]):
+                options("sftp://x/y", file_system=path)
+
+
+def test_a_class_of_ones_own_may_have_any_address() -> None:
+    assert options("https://files.example/x", file_system="acme.storage.AcmeFileSystem").kind.family == "whole"
+
+
 @pytest.mark.parametrize(
     ("url", "more", "family", "parts", "create_only", "invisible"),
     [
         ("sftp://x/y", {}, "offset", 100_000, True, True),
-        ("sftp://x/y", {"file_system": "sshfs.SSHFileSystem"}, "offset", 100_000, False, True),
+        ("sftp://x/y", {"file_system": "sshfs.SSHFileSystem"}, "offset", 100_000, True, True),
         ("smb://x/share", {}, "offset", 100_000, True, True),
         ("ftp://x/y", {}, "ordered", 100_000, False, True),
         ("webdavs://x/y", {}, "whole", 1, False, True),
@@ -168,6 +197,52 @@ def test_a_cause_tells_more_than_what_hides_it() -> None:
             raise OSError("something went wrong") from cause
     except OSError as error:
         assert type(from_exception(error, "connect")) is errors.AccessDenied
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "kind"),
+    [
+        ("SSHException", "No existing session", errors.TimedOut),
+        ("SSHException", "Error reading SSH protocol banner", errors.ConnectionFailed),
+        ("AuthenticationException", "Authentication timeout.", errors.TimedOut),
+        ("AuthenticationException", "Authentication failed.", errors.AccessDenied),
+        ("DisconnectError", "Login timeout expired", errors.TimedOut),
+        ("SMBException", "Connection timeout of 1.0 seconds exceeded", errors.TimedOut),
+        ("LogonFailure", "user timeout", errors.AccessDenied),
+    ],
+)
+def test_silence_is_told_by_words_where_a_library_has_no_class_for_it(
+    name: str, text: str, kind: type[errors.BackendError]
+) -> None:
+    assert type(from_exception(type(name, (Exception,), {"__module__": "library"})(text), "connect")) is kind
+
+
+@pytest.mark.parametrize(
+    ("room", "kind"),
+    [(0, errors.StoreFull), (9, errors.StoreFull), (10, errors.TransientError), (None, errors.TransientError)],
+)
+def test_a_failure_by_sftp_is_a_full_disk_where_the_server_has_no_room(
+    room: int | None, kind: type[errors.BackendError]
+) -> None:
+    class Server:
+        spoiled = False
+
+        def room(self, path: str) -> int:
+            if room is None:
+                raise OSError("Operation unsupported")
+            return room
+
+    server = Server()
+    with pytest.raises(OSError) as raised, told_apart(server, "/x", BytesBody(bytes(10))):
+        raise OSError("Failure")
+    assert type(from_exception(raised.value, "send part 1")) is kind
+    assert server.spoiled
+
+
+def test_a_banner_that_did_not_come_in_time_is_silence() -> None:
+    banner = type("SSHException", (Exception,), {"__module__": "paramiko"})("Error reading SSH protocol banner")
+    banner.__context__ = TimeoutError()
+    assert type(from_exception(banner, "connect")) is errors.TimedOut
 
 
 def test_an_error_of_ours_stays_what_it_is() -> None:
