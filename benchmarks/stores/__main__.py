@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 
 from benchmarks import processes
-from benchmarks.environment import environment
+from benchmarks.environment import ROOT, environment
 from benchmarks.figures import GB, MB, MIB, Results, Sample, ratio, readable, table
 from benchmarks.stores.servers import KINDS, Kind, Store
 
@@ -23,7 +23,7 @@ FIGURES = {"mb_per_s": "MB/s", "cpu_s_per_gb": "CPU-s/GB", "peak_mb": "peak MB"}
 PACKAGES = ("bucketline", "fsspec", "s3fs", "gcsfs", "adlfs", "paramiko")
 PLAIN = {"GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false"}
 """gcsfs asks first by gRPC what kind of bucket it has, which no emulator answers."""
-RESULTS = Path(__file__).parent.with_name("results")
+TABLE = ROOT / "docs" / "backends" / "speed.md"
 
 
 def main() -> int:
@@ -31,7 +31,7 @@ def main() -> int:
     parser.add_argument("--size-mib", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", action="append", metavar="WORD", help="stores with this word in their name")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="directory for stores.md")
+    parser.add_argument("--table", type=Path, default=TABLE, help="the file to write (default: %(default)s)")
     options = parser.parse_args()
     kinds = [kind for kind in KINDS if not options.only or any(word in kind.name for word in options.only)]
     results = Results()
@@ -43,8 +43,7 @@ def main() -> int:
         for kind in kinds:
             _compare(kind, Path(folder), file, options.rounds, results)
     text = _report(kinds, results, options.size_mib, options.rounds)
-    options.results.mkdir(parents=True, exist_ok=True)
-    (options.results / "stores.md").write_text(text)
+    options.table.write_text(text)
     print(text)
     return 0
 
@@ -97,6 +96,9 @@ def _report(kinds: list[Kind], results: Results, size_mib: int, rounds: int) -> 
     return "\n\n".join(
         [
             "# One upload to each kind of store",
+            "Written by `make bench-stores`; not by hand. *Of its CPU* and *of its time*: what Bucketline takes of that "
+            "of the peer. Stores without checksums of their own are read back before an object gets its name, which "
+            "their peers do not do.",
             f"{datetime.now(UTC):%Y-%m-%d}. {os.cpu_count()} cores, Python {platform.python_version()}. A file of "
             f"{size_mib} MiB; medians of {rounds} rounds, interleaved. The servers share the cores; CPU is that of the "
             f"sender alone. {versions}.",
