@@ -96,7 +96,7 @@ def _report(kinds: list[Kind], results: Results, size_mib: int, rounds: int) -> 
     return "\n\n".join(
         [
             "# One upload to each kind of store",
-            "Written by `make bench-stores`; not by hand. *Of its CPU* and *of its time*: what Bucketline takes of that "
+            "Written by `make bench-stores`; not by hand. *Of its CPU*, *of its time*: what Bucketline takes of that "
             "of the peer. Stores without checksums of their own are read back before an object gets its name, which "
             "their peers do not do.",
             f"{datetime.now(UTC):%Y-%m-%d}. {os.cpu_count()} cores, Python {platform.python_version()}. A file of "
