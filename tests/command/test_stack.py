@@ -233,3 +233,17 @@ def test_a_big_log_is_put_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         trim_log(log)
     assert log.read_text() == "new"
     assert (tmp_path / "api.log.1").read_text() == "old2"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="sessions are weighed against each other on Linux")
+def test_a_worker_gives_way_to_other_sessions_too() -> None:
+    program = "import os; from bucketline.child import give_way; give_way(7); print(os.nice(0))"
+    program += (
+        "; print(open('/proc/self/autogroup').read() if os.access('/proc/self/autogroup', os.W_OK) else 'nice 7')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, start_new_session=True, check=True
+    )
+    own, session = done.stdout.splitlines()[:2]
+    assert own == "7", done.stderr
+    assert session.endswith("nice 7")
