@@ -74,16 +74,15 @@ up: setup
 bench: setup
 	$(BIN)/python -m benchmarks $(ARGS)
 
-# Needs the network and `uv`: resolves everything anew and writes versions and hashes, nothing else.
+# Needs the network and `uv`: resolves everything anew, writes versions and hashes, and makes .venv of them, from which
+# it learns what the image needs.
 constraints:
 	@{ echo '# Every version that was tested, with its hashes. Written by `make constraints`; installed by `make setup`.'; \
 	  uv pip compile pyproject.toml --extra dev --python-version 3.11 --generate-hashes --upgrade --quiet \
 	    --no-header --no-annotate --no-emit-index-url --no-emit-find-links; } > constraints.new
 	@mv constraints.new constraints.txt
-	@{ echo '# What the image needs of constraints.txt. Written by `make constraints`; installed by the Dockerfile.'; \
-	  uv pip compile pyproject.toml --extra s3 --constraint constraints.txt --python-version 3.11 --generate-hashes --quiet \
-	    --no-header --no-annotate --no-emit-index-url --no-emit-find-links; } > constraints.new
-	@mv constraints.new deploy/requirements.txt
+	$(MAKE) setup
+	$(BIN)/python deploy/pins.py
 
 clean:
 	rm -rf $(VENV) var .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
