@@ -3,9 +3,13 @@ FROM python:3.11-slim AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/bucketline
 WORKDIR /src
-# The dependencies first: they change seldom, and this layer is kept.
-COPY deploy/requirements.txt deploy/requirements.txt
-RUN /opt/bucketline/bin/pip install --require-hashes --no-deps -r deploy/requirements.txt
+# The dependencies first: they change seldom, and this layer is kept. Stores that nobody uses here can be left out:
+#   docker build --build-arg EXTRAS="s3 sftp" .
+ARG EXTRAS="s3 gcs azure sftp smb webdav"
+COPY deploy/requirements deploy/requirements
+RUN set -- -r deploy/requirements/base.txt \
+ && for extra in $EXTRAS; do set -- "$@" -r "deploy/requirements/$extra.txt"; done \
+ && /opt/bucketline/bin/pip install --require-hashes --no-deps "$@"
 COPY pyproject.toml README.md LICENSE ./
 COPY bucketline bucketline
 COPY api api

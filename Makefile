@@ -75,23 +75,19 @@ up: setup
 bench: setup
 	$(BIN)/python -m benchmarks $(ARGS)
 
-# Needs the network and `uv`: resolves everything anew and writes versions and hashes, nothing else.
 # Each kind of store beside its own library; writes docs/backends/speed.md.
 bench-stores: setup $(NODE)
 	$(BIN)/python -m benchmarks.stores $(ARGS)
 
-# The storage extras, all of which are in the image.
-STORES := $(addprefix --extra ,s3 gcs azure sftp smb webdav)
-
+# Needs the network and `uv`: resolves everything anew, writes versions and hashes, and makes .venv of them, from which
+# it learns what the image needs.
 constraints:
 	@{ echo '# Every version that was tested, with its hashes. Written by `make constraints`; installed by `make setup`.'; \
 	  uv pip compile pyproject.toml --extra dev --python-version 3.11 --generate-hashes --upgrade --quiet \
 	    --no-header --no-annotate --no-emit-index-url --no-emit-find-links; } > constraints.new
 	@mv constraints.new constraints.txt
-	@{ echo '# What the image needs of constraints.txt. Written by `make constraints`; installed by the Dockerfile.'; \
-	  uv pip compile pyproject.toml $(STORES) --constraint constraints.txt --python-version 3.11 --generate-hashes --quiet \
-	    --no-header --no-annotate --no-emit-index-url --no-emit-find-links; } > constraints.new
-	@mv constraints.new deploy/requirements.txt
+	$(MAKE) setup
+	$(BIN)/python deploy/pins.py
 
 clean:
 	rm -rf $(VENV) var .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build

@@ -178,7 +178,9 @@ class FsspecPlugin:
     def build(self, options: FsspecOptions) -> GenericBackend:
         from backends.generic_backend import GenericBackend
 
-        return GenericBackend(options, self.capabilities(options))
+        made = GenericBackend(options, self.capabilities(options))
+        made.find_class()  # a missing library shows here, and not in the first transfer
+        return made
 
 
 def check_key(key: str, kind: Kind) -> list[str]:

@@ -239,22 +239,29 @@ class GenericBackend:
     def _connect(self, kind: type[Files]) -> Files:
         options = self._options
         settings = kind.settings(options.connect_timeout_seconds, options.read_timeout_seconds)
-        system = kind.class_for(self._class())
+        system = kind.class_for(self.find_class())
         given = {**system._get_kwargs_from_urls(options.url), **options.options}
         if self._kind.files == "WebdavFiles":
             given = _webdav(options.url, options.options)
         made = system(**{**settings, **given}, skip_instance_cache=True)
         return kind(made, options.read_timeout_seconds)
 
-    def _class(self) -> Any:
+    def find_class(self) -> Any:
+        """The class of the file system; raises ImportError where its library is not installed."""
         protocol = urlsplit(self._options.url).scheme
         path = self._options.file_system or _OWN_CLASSES.get(protocol)
         if path:
             module, _, name = path.rpartition(".")
-            return getattr(importlib.import_module(module), name)
+            found = getattr(importlib.import_module(module), name, None)
+            if found is None:
+                raise InvalidRequest(f"There is no class {name} in the module {module}.")
+            return found
         from fsspec import get_filesystem_class
 
-        return get_filesystem_class({"webdavs": "webdav"}.get(protocol, protocol))
+        try:
+            return get_filesystem_class({"webdavs": "webdav"}.get(protocol, protocol))
+        except ValueError:
+            raise InvalidRequest(f"fsspec knows no protocol {protocol!r}; name a class in `file_system`.") from None
 
     def _drop(self, files: Files) -> None:
         if files.heals:

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from backends.base import FURTHER_PROPERTIES, Backend, Capabilities, ChecksObjects, Plugin, Properties
+from backends.errors import PermanentError
 from backends.rehearsal import RehearsalFaults, rehearse
 from backends.structs import prepare_structs
 
@@ -25,6 +26,10 @@ BUILT_IN = {
     "fsspec": "backends.generic:FsspecPlugin",
 }
 """The same as our entry points; listed here too, so that a source tree that was never installed works."""
+
+
+_EXTRAS = ("s3", "gcs", "azure")
+"""Backends that are the name of an extra; what fsspec lacks, it says itself."""
 
 
 class RegistryError(Exception):
@@ -101,8 +106,16 @@ class Destination:
         return self.plugin if isinstance(self.plugin, ChecksObjects) else None
 
     def build(self) -> Backend:
-        """A new backend, to be made in the process that uses it, after any fork, and closed there."""
-        made = self.plugin.build(self.options)
+        """A new backend, to be made in the process that uses it, after any fork, and closed there.
+
+        Raises `PermanentError` where the library that it needs is not installed.
+        """
+        try:
+            made = self.plugin.build(self.options)
+        except ImportError as error:
+            told = f"Destination {self.name!r} needs a library that is not installed here: {str(error).rstrip('.')}."
+            extra = f' Try: pip install "bucketline[{self.backend}]".' if self.backend in _EXTRAS else ""
+            raise PermanentError(told + extra) from error
         if self.faults is not None:
             made = rehearse(made, self.faults)
         prepare_structs()  # its sessions are decoded by many threads

@@ -99,6 +99,8 @@ class S3Plugin:
         return f"s3://{options.bucket}/{key}"
 
     def build(self, options: S3Options) -> S3Backend:
+        import s3fs  # noqa: F401 - a missing extra shows here, and not in the first transfer
+
         from backends.s3_backend import S3Backend
 
         return S3Backend(options, self.capabilities(options))

@@ -48,7 +48,11 @@ def collect(
     if not epoch:
         raise Unreconciled
     for name, destination in destinations.items():
-        backend = destination.build()
+        try:
+            backend = destination.build()
+        except BackendError as error:
+            yield Found(destination=name, key=destination.prefix, verdict="failed", detail=error.detail)
+            continue
         try:
             yield from _recorded(ledger, destination, backend, recorded, dry_run=dry_run)
             yield from _seen(ledger, destination, backend, older_than_seconds, dry_run=dry_run)

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -110,21 +111,47 @@ def test_the_image_runs_without_root_and_with_the_tested_versions() -> None:
 
 
 def test_the_image_gets_a_part_of_what_was_tested() -> None:
-    def pins(file: str) -> set[str]:
-        return set(re.findall(r"^(\S+==\S+)", (ROOT / file).read_text(), flags=re.MULTILINE))
+    """What it needs in any case, and for each store what that needs; as `deploy/pins.py` would write it now."""
+    wanted = runpy.run_path(str(ROOT / "deploy" / "pins.py"))["files"]()
+    assert {path.name: path.read_text() for path in (ROOT / "deploy" / "requirements").iterdir()} == wanted
 
-    image = pins("deploy/requirements.txt")
-    assert image < pins("constraints.txt")
-    assert {"falcon", "dramatiq"} <= {pin.partition("==")[0] for pin in image}
-    assert not {"pytest", "moto", "django", "mypy"} & {pin.partition("==")[0] for pin in image}
+    def pins(text: str) -> set[str]:
+        return set(re.findall(r"^(\S+==\S+)", text, flags=re.MULTILINE))
+
+    def names(file: str) -> set[str]:
+        return {pin.partition("==")[0] for pin in pins(wanted[file])}
+
+    assert all(pins(text) < pins((ROOT / "constraints.txt").read_text()) for text in wanted.values())
+    assert {"falcon", "dramatiq"} <= names("base.txt")
+    assert not {"pytest", "moto", "django", "mypy"} & {name for file in wanted for name in names(file)}
+    brought = {"s3": "s3fs", "gcs": "gcsfs", "azure": "azure-identity", "sftp": "paramiko", "smb": "smbprotocol"}
+    assert all(library in names(f"{store}.txt") for store, library in brought.items())
 
 
-def test_the_image_has_what_every_store_needs() -> None:
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    image = set(re.findall(r"^([a-z0-9-]+)==", (ROOT / "deploy/requirements.txt").read_text(), flags=re.MULTILINE))
-    for extra in extras.keys() - {"test", "lint", "dev", "bench"}:
-        needed = {re.split(r"[\[<>=~ ]", need)[0].lower() for need in extras[extra]}
-        assert needed <= image, extra
+def test_the_image_holds_every_store_unless_told_otherwise(checkout: Path) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    every = project["optional-dependencies"].keys() - {"test", "lint", "bench", "dev"}
+    found = re.search(r'^ARG EXTRAS="(.*)"$', (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)
+    assert found is not None
+    assert set(found[1].split()) == every == {path.stem for path in (ROOT / "deploy/requirements").iterdir()} - {"base"}
+    for asked, built in ((None, found[1]), ("s3 sftp", "s3 sftp"), ("", "")):
+        environ = {**os.environ, **({} if asked is None else {"EXTRAS": asked})}
+        command = [program("docker-compose"), "config"]
+        done = subprocess.run(command, cwd=checkout, env=environ, stdout=subprocess.PIPE, timeout=60, check=True)
+        assert yaml.safe_load(done.stdout)["services"]["worker"]["build"]["args"] == {"EXTRAS": built}
+
+
+def test_the_image_installs_what_it_is_told() -> None:
+    """The very words of the Dockerfile, in a shell; a stand-in for pip says what it was asked for."""
+    text = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
+    step = re.search(r"^RUN (set -- .*)$", text, flags=re.MULTILINE)
+    assert step is not None
+    script = step[1].replace("/opt/bucketline/bin/pip", "echo")
+    asked = subprocess.run(
+        ["sh", "-c", script], env={"EXTRAS": "s3 sftp"}, capture_output=True, text=True, timeout=20, check=True
+    )
+    files = " ".join(f"-r deploy/requirements/{name}.txt" for name in ("base", "s3", "sftp"))
+    assert asked.stdout.split() == f"install --require-hashes --no-deps {files}".split()
 
 
 # -- run, natively --------------------------------------------------------------------------------------------------

@@ -136,11 +136,12 @@ def test_a_destination_that_is_away_is_told_and_stops_no_other(
         'default = "media"\n[destinations.away]\nbackend = "s3"\nbucket = "bucket"\nkey = "k"\nsecret = "s"\n'
         f'endpoint_url = "http://127.0.0.1:{free_port()}"\nregion = "us-east-1"\n'
         '[destinations.media]\nbackend = "local"\nroot = "objects"\n'
+        '[destinations.unknown]\nbackend = "fsspec"\nurl = "nobody+knows://x"\nprefix = "unknown/"\n'
     )
     begin(load(write_private(tmp_path / "plugins.toml", text)).destinations["media"], "left")
     done = command("gc", "--older-than", "0", "--json")
     assert done.code == 1
-    assert verdicts(done) == {"": "failed", "left": "removed"}
+    assert verdicts(done) == {"": "failed", "left": "removed", "unknown/": "failed"}
 
 
 def test_a_ledger_that_does_not_know_all_jobs_is_not_asked(command: Command, service: Valkey) -> None:

@@ -245,6 +245,18 @@ def test_a_banner_that_did_not_come_in_time_is_silence() -> None:
     assert type(from_exception(banner, "connect")) is errors.TimedOut
 
 
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({"url": "nobody+knows://x"}, "fsspec knows no protocol 'nobody\\+knows'"),
+        ({"file_system": "fsspec.implementations.ftp.Nothing"}, "no class Nothing"),
+    ],
+)
+def test_a_file_system_that_there_is_not_is_told_when_it_is_built(more: dict[str, Any], why: str) -> None:
+    with pytest.raises(InvalidRequest, match=why):
+        PLUGIN.build(options(**{"url": "sftp://x/y", **more}))
+
+
 def test_an_error_of_ours_stays_what_it_is() -> None:
     mine = errors.SessionLost("gone")
     assert from_exception(mine, "x") is mine

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import subprocess
 import sys
 import textwrap
@@ -139,6 +140,50 @@ def test_reading_a_configuration_imports_no_cloud_library(tmp_path: Path) -> Non
         text=True,
     )
     assert (ran.stdout.strip(), ran.stderr) == ("[]", "")
+
+
+@pytest.mark.parametrize(
+    ("library", "table", "told"),
+    [
+        ("s3fs", 'backend = "s3"\nbucket = "bucket"', r'No module named .s3fs.\. Try: pip install "bucketline\[s3\]"'),
+        ("gcsfs", 'backend = "gcs"\nbucket = "bucket"', r'Try: pip install "bucketline\[gcs\]"'),
+        ("azure", 'backend = "azure"\ncontainer = "ccc"\naccount_name = "a"', "bucketline.azure"),
+        ("paramiko", 'backend = "fsspec"\nurl = "sftp://x/y"', "No module named .paramiko."),
+        ("smbclient", 'backend = "fsspec"\nurl = "smb://x/y"', "smbprotocol"),
+        ("webdav4", 'backend = "fsspec"\nurl = "webdav://x/y"', "webdav4"),
+    ],
+)
+def test_a_library_that_is_not_installed_is_told_before_anything_is_tried(
+    library: str, table: str, told: str, tmp_path: Path
+) -> None:
+    """As in an image that was built for other stores: no retry helps, so the error says what to install."""
+    (tmp_path / "plugins.toml").write_text(f"[destinations.away]\n{table}\n")
+    code = f"""
+        import importlib.abc, sys
+        from pathlib import Path
+        from backends.config import load
+        from backends.errors import PermanentError
+
+        class Missing(importlib.abc.MetaPathFinder):
+            def find_spec(self, name, path, target=None):
+                if name.split(".")[0] == {library!r}:
+                    raise ModuleNotFoundError(f"No module named {{name!r}}")
+
+        sys.meta_path.insert(0, Missing())
+        try:
+            load(Path("plugins.toml")).destinations["away"].build()
+        except PermanentError as error:
+            print(error)
+    """
+    ran = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+    )
+    assert ran.stdout.startswith("Destination 'away' needs a library that is not installed here: "), ran.stderr
+    assert re.search(told, ran.stdout)
 
 
 def test_a_destination_puts_its_prefix_before_every_key() -> None:
