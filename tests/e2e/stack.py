@@ -37,6 +37,9 @@ SETTINGS = {
 }
 
 
+OURS = [sys.executable, "-P", "-m", "bucketline"]
+
+
 class Process:
     """One process in a session of its own, which ends with this one; what it says goes to `log`."""
 
@@ -44,7 +47,9 @@ class Process:
         self.name, self.log = name, directory / f"{name}.log"
         with self.log.open("ab") as output:
             self._popen = subprocess.Popen(
-                [sys.executable, "-P", "-m", "bucketline.child", str(os.getpid()), *map(str, words)],
+                # `exec`, so that a worker has the priority that it has in a service of its own, not the one beside an
+                # API: on a machine that is busy with tests it would wait for minutes.
+                [sys.executable, "-P", "-m", "bucketline.child", str(os.getpid()), "exec", *OURS, *map(str, words)],
                 cwd=directory,
                 env=environ,
                 stdin=subprocess.DEVNULL,
