@@ -17,7 +17,7 @@ from backends.errors import InvalidRequest
 from backends.generic import KINDS, FsspecOptions, FsspecPlugin, check_key
 from backends.generic_backend import GenericBackend
 from backends.generic_errors import from_exception, missing
-from backends.generic_files import Refused
+from backends.generic_webdav import Refused
 
 PLUGIN = FsspecPlugin()
 
