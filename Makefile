@@ -13,7 +13,7 @@ STAMP  := $(VENV)/.made-from-$(shell cat constraints.txt pyproject.toml | cksum 
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test conformance-table check format demo up bench constraints clean
+.PHONY: help setup test conformance-table check format demo up bench bench-stores constraints clean
 
 help:
 	@echo 'make demo            set up, start everything, send two files, show what happened (KEEP=dir keeps it)'
@@ -21,6 +21,7 @@ help:
 	@echo 'make test            set up, and run the whole suite (ARGS="-k name" for a part of it)'
 	@echo 'make check           linter, strict types, layering, the Compose file'
 	@echo 'make bench           side by side with what you would use instead'
+	@echo 'make bench-stores    each storage backend beside the upload of its own library'
 	@echo 'make setup           only .venv with the `bucketline` command in it'
 	@echo 'make clean           remove .venv, var/ and caches'
 
@@ -73,6 +74,10 @@ up: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks $(ARGS)
+
+# Servers as the tests start them; one that is not installed is left out. `--page` writes docs/backends/speed.md anew.
+bench-stores: setup $(NODE)
+	$(BIN)/python -m benchmarks.stores $(ARGS)
 
 # Needs the network and `uv`: resolves everything anew and writes versions and hashes, nothing else.
 constraints:
