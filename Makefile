@@ -21,7 +21,7 @@ help:
 	@echo 'make test            set up, and run the whole suite (ARGS="-k name" for a part of it)'
 	@echo 'make check           linter, strict types, layering, the Compose file'
 	@echo 'make bench           side by side with what you would use instead'
-	@echo 'make bench-stores    each kind of store beside its own library'
+	@echo 'make bench-stores    each storage backend beside the upload of its own library'
 	@echo 'make setup           only .venv with the `bucketline` command in it'
 	@echo 'make clean           remove .venv, var/ and caches'
 
@@ -75,7 +75,7 @@ up: setup
 bench: setup
 	$(BIN)/python -m benchmarks $(ARGS)
 
-# Each kind of store beside its own library; writes docs/backends/speed.md.
+# Servers as the tests start them; one that is not installed is left out. `--page` writes docs/backends/speed.md anew.
 bench-stores: setup $(NODE)
 	$(BIN)/python -m benchmarks.stores $(ARGS)
 

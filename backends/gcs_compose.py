@@ -33,6 +33,7 @@ Item = TypeVar("Item")
 Made = TypeVar("Made")
 
 _AT_ONCE = 32  # an upload of 10,000 parts has 325 joins to make and 10,325 objects to delete
+_FEW = 8  # as many connections are open from sending the parts; others with their handshakes have to be worth it
 # Part objects live for minutes: in a colder class, each would be billed for a month or more.
 _PART: Resource = {"storageClass": "STANDARD", "contentType": "application/octet-stream"}
 _KEY, _SIZE = "bucketline-key", "bucketline-size"
@@ -162,7 +163,7 @@ class ComposeUploads:
         }
 
     def _is_open(self, opened: _Opened) -> bool:
-        return self._objects.get(self._marker(opened), "look whether the upload is open") is not None
+        return self._objects.is_there(self._marker(opened), "look whether the upload is open")
 
     def _marker(self, opened: _Opened) -> str:
         return f"{self._prefix}open/{opened.id}"
@@ -230,6 +231,6 @@ def _at_once(call: Callable[[Item], Made], items: Iterable[Item]) -> list[Made]:
     pending = list(items)
     if len(pending) == 1:
         return [call(pending[0])]
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
+    with ThreadPoolExecutor(min(_AT_ONCE, max(_FEW, len(pending) // _FEW))) as pool:
         made = [pool.submit(call, item) for item in pending]
     return [each.result() for each in made]

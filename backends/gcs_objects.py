@@ -93,6 +93,16 @@ class Objects:
         except NoSuchObject:
             return None
 
+    def is_there(self, name: str, doing: str) -> bool:
+        """Whether there is such an object: a question that is asked once for each part, so its answer is short."""
+        try:
+            told = _decoded(self._client.document(_with_query(self._path(name), {"fields": "name"}), doing), doing)
+        except NoSuchObject:
+            return False
+        if told.get("name") != name:
+            raise Unavailable(f"Cannot {doing}: the provider's answer is about something else.")
+        return True
+
     def read(self, name: str, doing: str, offset: int, size: int) -> Iterator[bytes]:
         """Exactly `size` bytes from `offset`."""
         wanted = {"range": f"bytes={offset}-{offset + size - 1}"}

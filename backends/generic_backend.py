@@ -22,10 +22,11 @@ from backends.errors import (
 )
 from backends.generic import FsspecOptions, check_key
 from backends.generic_errors import from_exception, missing, spoils_connection
-from backends.generic_files import Files, LocalFiles, Seen, WebdavFiles, compared, stay_below
+from backends.generic_files import Files, LocalFiles, Seen, compared, stay_below
 from backends.generic_ftp import FtpFiles
 from backends.generic_sftp import SftpFiles, SshfsFiles
 from backends.generic_smb import SmbFiles
+from backends.generic_webdav import WebdavFiles
 from backends.local_uploads import LocalUpload, found_upload, new_id
 
 _FILES: dict[str, type[Files]] = {

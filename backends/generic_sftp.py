@@ -9,13 +9,15 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-from backends.base import MIB, Body
+from backends.base import KIB, MIB, Body
 from backends.body import copy
 from backends.errors import ObjectExists
 from backends.generic_files import Files
 
-_WINDOW = 8 * MIB
+_WINDOW = 32 * MIB
 """So much is asked for ahead of the reader. paramiko would ask for all of it at once, and note every 32 KiB down."""
+_ANSWER = 32 * KIB
+"""What one answer brings. For more, paramiko would join them, and copy all of what it has for each."""
 
 
 class HostKeyUnknown(Exception):
@@ -117,7 +119,7 @@ class SftpFiles(Files):
                     file.seek(offset)
                     file.prefetch(limit)
                     while offset < limit and not ended:
-                        block = file.read(min(limit - offset, MIB))
+                        block = file.read(min(limit - offset, _ANSWER))
                         offset, ended = offset + len(block), not block
                         if block:
                             yield block
@@ -173,6 +175,7 @@ class SshfsFiles(Files):
             "connect_timeout": connect_seconds,
             "login_timeout": connect_seconds,
             "keepalive_interval": max(1, read_seconds / 4),  # three unanswered ones end the connection
+            "encryption_algs": "^aes*-gcm@openssh.com",  # before chacha20, which is slower where processors know AES
         }
 
     def write_at(self, path: str, offset: int, body: Body) -> int:
@@ -205,6 +208,17 @@ class SshfsFiles(Files):
         return sync(self.fs.loop, ask)
 
 
+def _transport(*arguments: Any, **named: Any) -> Any:
+    """paramiko's own, but AES-GCM comes first: one pass instead of two, a quarter less CPU (2026-11-25)."""
+    import paramiko
+
+    made = paramiko.Transport(*arguments, **named)
+    known = made.get_security_options()
+    first = [name for name in known.ciphers if "-gcm" in name]
+    known.ciphers = [*first, *(name for name in known.ciphers if name not in first)]
+    return made
+
+
 def _connect(fs: Any) -> None:
     """What fsspec's own does, after loading the host keys that may be trusted."""
     import paramiko
@@ -221,7 +235,7 @@ def _connect(fs: Any) -> None:
     try:
         if checks:
             fs.client.load_system_host_keys(str(Path(known or "~/.ssh/known_hosts").expanduser()))
-        fs.client.connect(fs.host, **given)
+        fs.client.connect(fs.host, **{"transport_factory": _transport, **given})
         fs.ftp = fs.client.open_sftp()
     except BaseException:
         with contextlib.suppress(Exception):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import sys
 import tempfile
 import time
@@ -13,10 +11,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 
-from benchmarks import report
+from benchmarks import conditions, report
 from benchmarks.figures import MIB, Results, Sample
 from benchmarks.peers import senders
 from benchmarks.scenarios import carrying, forms, idle, manyparts, pickup
@@ -85,10 +82,10 @@ class Benchmark:
     def __init__(self, options: Options, root: Path, stack: ExitStack) -> None:
         self._options = options
         self._results = Results()
-        self._file = _make_file(root / "large.bin", max(options.size_mib * MIB, forms.LARGE_SIZE))
+        self._file = conditions.make_file(root / "large.bin", max(options.size_mib * MIB, forms.LARGE_SIZE))
         self._parts_file = self._file
         if options.wants("parts") and self._file.stat().st_size < MANY * manyparts.PART:
-            self._parts_file = _make_file(root / "parts.bin", MANY * manyparts.PART)
+            self._parts_file = conditions.make_file(root / "parts.bin", MANY * manyparts.PART)
         self._sink = stack.enter_context(Sink(root / "sink"))
         self._bare = stack.enter_context(Bare(root / "bare"))
         self._origin = stack.enter_context(Origin(root / "origin", self._sink))
@@ -172,36 +169,11 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _make_file(path: Path, size: int) -> Path:
-    """A file of random bytes: what nobody can compress, and warm in the page cache."""
-    block = os.urandom(MIB)
-    with path.open("wb") as target:
-        for begin in range(0, size, MIB):
-            target.write(block[: min(MIB, size - begin)])
-    return path
-
-
 def _logs(root: Path) -> str:
     """The last words of every server, for whoever must find out why a run failed."""
     files = [path for path in sorted(root.rglob("*.log")) if path.stat().st_size]
     tails = [(path, path.read_text(errors="replace").splitlines()[-LAST_LINES:]) for path in files]
     return "\n".join(f"--- {path.relative_to(root)}\n" + "\n".join(lines) for path, lines in tails)
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def _machine() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{os.cpu_count()} cores ({models[0] if models else platform.machine()}), Python {platform.python_version()}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -215,18 +187,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except Exception:
             _say(_logs(Path(folder)))
             raise
-    conditions = report.Conditions(
+    known = report.Conditions(
         datetime.now(UTC).date().isoformat(),
         options.size_mib,
         options.rounds,
-        _machine(),
-        _versions(),
+        conditions.machine(),
+        conditions.versions(PACKAGES),
         time.monotonic() - begun,
     )
-    text = report.markdown(results, conditions)
+    text = report.markdown(results, known)
     options.folder.mkdir(parents=True, exist_ok=True)
     (options.folder / "latest.md").write_text(text)
-    (options.folder / "latest.json").write_text(report.as_json(results, conditions))
+    (options.folder / "latest.json").write_text(report.as_json(results, known))
     print(text)
     return 1 if any(target.holds(results) is False for target in TARGETS) else 0
 

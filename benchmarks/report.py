@@ -26,6 +26,8 @@ HEADS = {
     "files_per_s": "files/s",
     "answered_s": "answered after s",
     "stored_s_later": "stored s later",
+    "sent_s": "sent after s",
+    "seconds": "complete after s",
 }
 
 
@@ -52,11 +54,12 @@ def markdown(results: Results, conditions: Conditions, targets: Sequence[Target]
         "## Targets",
         table(["target", "measured", "bound", "verdict"], [target.row(results) for target in targets]),
     ]
-    sections += [part for scenario in results.scenarios() for part in (f"## {scenario}", _medians(results, scenario))]
+    sections += [part for scenario in results.scenarios() for part in (f"## {scenario}", medians(results, scenario))]
     return "\n\n".join(sections) + "\n"
 
 
-def _medians(results: Results, scenario: str) -> str:
+def medians(results: Results, scenario: str) -> str:
+    """One scenario: a row for each subject, a column for each figure."""
     names = results.names(scenario)
     rows = [
         [subject, *(_spread(results.values(scenario, subject, name)) for name in names)]

@@ -4,6 +4,8 @@ It checks the CRC32C of every upload, the end boundary of a `multipart/related`,
 preconditions without a race, ETags, order and sizes when a multipart upload is completed; and the bearer token, once
 `store.tokens` is a set. It fails on demand.
 
+It takes resumable uploads too, which are the way of gcsfs and not ours: as a yardstick, it takes their word for all.
+
 A fault has `on` (operation: token, insert, get, media, list, delete, compose, create, part, complete, abort, parts,
 uploads), `number` (only that part), `key` (only keys that this pattern finds), `times` (default 1, -1 for ever), and
 what happens, `do`:
@@ -227,7 +229,7 @@ def route(method: str, path: str, query: dict[str, str]) -> tuple[str, str, str]
     if path == "/token":
         return "token", "", ""
     if words[:4] == ["upload", "storage", "v1", "b"]:
-        return "insert", words[4], ""
+        return "resume" if query.get("uploadType") == "resumable" else "insert", words[4], ""
     if words[:3] == ["storage", "v1", "b"]:
         if len(words) == 5:
             return "list", words[3], ""

@@ -154,6 +154,23 @@ class Operations:
         self._rot(request, stored)
         return self._told(self.store.publish(request.query["name"], stored, request.query))
 
+    def resume(self, request: Request, data: Any) -> Reply:
+        """Begin a resumable upload, or take its next piece."""
+        upload_id = request.query.get("upload_id")
+        if upload_id is None:
+            upload_id = uuid4().hex
+            self.store.uploads[upload_id] = Upload(request.query["name"], {}, time.time())
+            path = f"/upload/storage/v1/b/bucket/o?uploadType=resumable&upload_id={upload_id}"
+            return 200, {"Location": f"http://{request.headers['host']}{path}"}, b""
+        upload = self.store.uploads[upload_id]
+        upload.parts[len(upload.parts)] = self.store.take(data)
+        last, _, size = request.headers["content-range"].partition("-")[2].partition("/")
+        if int(last) + 1 < int(size):
+            return 308, {"Range": f"bytes=0-{last}"}, b""
+        del self.store.uploads[upload_id]
+        stored = self.store.take(b"".join(piece.path.read_bytes() for piece in upload.parts.values()))
+        return self._told(self.store.publish(upload.key, stored, {}))
+
     def get(self, request: Request, data: Any) -> Reply:
         return self._told(self.store.described(request.key, self._object(request)))
 

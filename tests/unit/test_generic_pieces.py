@@ -17,8 +17,8 @@ from backends.errors import InvalidRequest
 from backends.generic import KINDS, REFUSED, FsspecOptions, FsspecPlugin, check_key
 from backends.generic_backend import GenericBackend
 from backends.generic_errors import from_exception, missing
-from backends.generic_files import Refused
 from backends.generic_sftp import told_apart
+from backends.generic_webdav import Refused
 
 PLUGIN = FsspecPlugin()
 

@@ -1,0 +1,1 @@
+"""Each storage backend beside its own library's upload, on the same local server: `python -m benchmarks.stores`."""
