@@ -12,6 +12,8 @@ blob is made. Azure has neither a call that begins an upload nor one that aborts
   session is lost (`parallel_sessions` is false).
 - Open uploads cannot be listed.
 
+Signed addresses need the account's key, or the role Storage Blob Delegator; a SAS cannot sign.
+
 How bytes are proved: Azure answers each block with the CRC-64 of what it stored (`x-ms-content-crc64`, the polynomial
 of CRC-64/NVME). We compute the same, and the CRC32C, in one pass over the bytes as they are sent. Where the two CRC-64
 are equal, the provider has confirmed exactly the bytes that have this CRC32C, and the receipt says so. A server that

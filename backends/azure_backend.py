@@ -14,12 +14,13 @@ from backends.azure_blocks import Block, Counted, block_list, crc64_of, crc64_te
 from backends.azure_client import Client
 from backends.azure_errors import NoSuchBlob
 from backends.azure_metadata import META, OURS, check_key, headers_of, metadata_of, told_properties
-from backends.base import Body, Capabilities, ObjectInfo, Properties, Receipt, Session
+from backends.base import MIB, Backend, Body, Capabilities, ObjectInfo, Properties, Receipt, Session
 from backends.body import BytesBody
 from backends.checksums import crc32c_text
 from backends.errors import IntegrityError, InvalidRequest, ObjectExists, SessionLost, Unavailable
 from backends.transport import Answer, verify
 
+COPIED_AT_ONCE = 256 * MIB
 _MARK = f"{META}{OURS}"
 
 
@@ -144,8 +145,52 @@ class AzureBackend:
         except NoSuchBlob:
             return
 
+    def presign(self, key: str, *, expires_seconds: int) -> str:
+        check_key(key)
+        return self._client.presign(key, expires_seconds, "sign an address")
+
+    def can_copy_from(self, other: Backend) -> bool:
+        return isinstance(other, AzureBackend) and self._client.reaches(other._client)
+
+    def copy_from(
+        self, other: Backend, source: str, key: str, *, properties: Properties, create_only: bool = False
+    ) -> ObjectInfo:
+        """As an upload whose blocks Azure fetches itself: nothing can be seen before the last of them is there."""
+        if not isinstance(other, AzureBackend):
+            raise InvalidRequest("Only from another destination at Azure can be copied.")
+        found = other.stat(source)
+        if found is None:
+            raise InvalidRequest(f"There is no object at {source!r}.")
+        if create_only and self.stat(key) is not None:
+            raise ObjectExists("There is an object at the key already.")
+        session = self.begin(
+            key, size=found.size, part_size=COPIED_AT_ONCE, properties=properties, create_only=create_only
+        )
+        opened = _opened(session)
+        blocks = [new_block(opened.id, number, 0) for number in range(1, parts.count(found.size, COPIED_AT_ONCE) + 1)]
+        if found.size:
+            address = other._client.readable(source, "sign the source's address")
+            for block in blocks:
+                self._fetch(opened, block, address, str(found.etag))
+        sizes = (parts.size_of(block.number, found.size, COPIED_AT_ONCE) for block in blocks)
+        return self.complete(
+            session, [Receipt(block.number, size, block.etag) for block, size in zip(blocks, sizes, strict=True)]
+        )
+
     def close(self) -> None:
         self._client.close()
+
+    def _fetch(self, opened: _Opened, block: Block, address: str, etag: str) -> None:
+        """Have Azure stage a block of another blob, if that is still what it was."""
+        first = (block.number - 1) * opened.part_size
+        last = first + parts.size_of(block.number, opened.size, opened.part_size) - 1
+        asked = {
+            "x-ms-copy-source": address,
+            "x-ms-source-range": f"bytes={first}-{last}",
+            "x-ms-source-if-match": f'"{etag}"',
+        }
+        target = self._client.target(opened.key, {"comp": "block", "blockid": block.id})
+        self._client.send("PUT", target, f"copy block {block.number}", {**_scope(opened.headers), **asked})
 
     def _look(self, key: str) -> Answer | None:
         try:

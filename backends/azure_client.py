@@ -16,12 +16,14 @@ from urllib.parse import quote, urlsplit
 from backends import azure_errors
 from backends.azure import AzureOptions
 from backends.azure_errors import StaleToken
+from backends.azure_signing import Signatures
 from backends.base import Body
 from backends.errors import AccessDenied, Unavailable
 from backends.transport import Answer, Transport
 
 VERSION = "2023-11-03"
 SCOPE = "https://storage.azure.com/.default"
+_A_DAY = 24 * 3600
 _LARGEST_DOCUMENT = 32 * 1024 * 1024
 
 
@@ -30,7 +32,9 @@ class Client:
 
     def __init__(self, options: AzureOptions) -> None:
         self._options = options
-        self._path = f"{urlsplit(options.account.endpoint).path.rstrip('/')}/{options.container}"
+        address = urlsplit(options.account.endpoint)
+        self._origin = f"{address.scheme}://{address.netloc}"
+        self._path = f"{address.path.rstrip('/')}/{options.container}"
         self._connections: dict[int, _Connection] = {}
         self._locks: dict[int, threading.Lock] = {}
 
@@ -69,10 +73,32 @@ class Client:
                 raise Unavailable(f"Cannot {doing}: the provider's answer does not end.")
         return bytes(found)
 
+    def presign(self, key: str, expires_seconds: int, doing: str) -> str:
+        """The address of a blob, with a signature in its query that only lets it be read."""
+        address = f"{self._origin}{self.target(key)}"
+        return f"{address}?{Signatures(self._options, self._delegated).of(key, expires_seconds, doing)}"
+
+    def readable(self, key: str, doing: str) -> str:
+        """The address of a blob as another account of Azure may read it for a day; a SAS opens it as it is."""
+        if self._options.account.sas:
+            return f"{self._origin}{self.target(key)}?{self._options.account.sas}"
+        return self.presign(key, _A_DAY, doing)
+
+    def reaches(self, other: Client) -> bool:
+        """Whether the service can read from the other account: the same one, or another in the same cloud."""
+        mine, theirs = self._origin, other._origin
+        return mine == theirs or (".blob." in mine and mine.partition(".blob.")[2] == theirs.partition(".blob.")[2])
+
     def close(self) -> None:
         connection = self._connections.pop(os.getpid(), None)
         if connection is not None:
             connection.transport.close()
+
+    def _delegated(self, body: Body, doing: str) -> bytes:
+        """What the account answers when the identity asks for a key to sign with."""
+        account = urlsplit(self._options.account.endpoint).path.rstrip("/")
+        target, headers = f"{account}/?restype=service&comp=userdelegationkey", {"content-type": "application/xml"}
+        return self.send("POST", target, doing, headers, body).body
 
     def _checked(self, answer: Answer, connection: _Connection, grant: _Grant, doing: str) -> Answer:
         if 200 <= answer.status < 300:

@@ -26,7 +26,7 @@ class StaleToken(errors.CredentialsExpired):
 _CODES: Mapping[type[BackendError], str] = {
     errors.Throttled: "429 ServerBusy AccountIngressLimitExceeded TooManyRequests IngressIsOverAccountLimit",
     errors.Unavailable: """500 502 503 504 InternalError ContainerBeingDeleted OperationNotAllowedOnIncrementalCopyBlob
-        AccountBeingCreated SystemInUse""",
+        AccountBeingCreated SystemInUse SourceConditionNotMet""",
     errors.TimedOut: "408 OperationTimedOut RequestTimeout",
     errors.ConnectionFailed: "IncompleteBody",
     StaleToken: "401 ExpiredAuthenticationToken InvalidAuthenticationInfo NoAuthenticationInformation",
@@ -53,6 +53,7 @@ _HINTS = {
     "AuthenticationFailed": "the key, SAS or clock of this machine is wrong, or the SAS has expired",
     "AuthorizationPermissionMismatch": "the identity needs the role Storage Blob Data Contributor on this container",
     "LeaseIdMissing": "somebody holds a lease on the blob",
+    "SourceConditionNotMet": "the source was replaced while it was copied",
     "InvalidBlobOrBlock": "blocks of another tool wait at this name; they are gone after 7 days, or choose another key",
 }
 

@@ -17,6 +17,9 @@ An upload goes one of two ways, which the option `upload` chooses:
 
 Small objects go in one request, which carries the CRC32C from ingest as every part does: Google refuses other bytes.
 
+Signed addresses need the key of a service account, or the right to sign as the machine's own; copies, the right to read
+the source.
+
 User metadata: `compose` and single requests keep it as text. The XML API has headers for it, so `xml` encodes a value
 that a header cannot carry unchanged (`=?utf-8?b?…?=`), and `stat` decodes it.
 """

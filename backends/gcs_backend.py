@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from urllib.parse import quote
 
-from backends.base import Body, Capabilities, ObjectInfo, Properties, Receipt, Session, SessionInfo
-from backends.errors import InvalidRequest, Unavailable
+from backends.base import Backend, Body, Capabilities, ObjectInfo, Properties, Receipt, Session, SessionInfo
+from backends.errors import IntegrityError, InvalidRequest, Unavailable
 from backends.gcs import GCSOptions
 from backends.gcs_client import Client
 from backends.gcs_compose import ComposeUploads
 from backends.gcs_metadata import check_key, decode, query_of, resource_of, told_properties
 from backends.gcs_objects import Objects, Resource, version_of
 from backends.gcs_xml import XMLUploads
+
+_COPIED_ACL = "destinationPredefinedAcl"
+_REWRITTEN = {"kmsKeyName": "destinationKmsKeyName"}
 
 
 class GCSBackend:
@@ -20,6 +24,7 @@ class GCSBackend:
     def __init__(self, options: GCSOptions, capabilities: Capabilities) -> None:
         self.capabilities = capabilities
         self._client = Client(options)
+        self._bucket = options.bucket
         self._objects = Objects(self._client, options.bucket)
         self._xml = XMLUploads(self._client, options.bucket) if options.way == "xml" else None
         self._composed = ComposeUploads(self._objects, options.parts_prefix)
@@ -91,6 +96,37 @@ class GCSBackend:
     def delete(self, key: str) -> None:
         check_key(key)
         self._objects.delete(key, "delete the object")
+
+    def presign(self, key: str, *, expires_seconds: int) -> str:
+        check_key(key)
+        path = f"/{self._bucket}/{quote(key, safe='/~')}"
+        return self._client.presign(path, expires_seconds, "sign an address")
+
+    def can_copy_from(self, other: Backend) -> bool:
+        return isinstance(other, GCSBackend) and self._client.reaches(other._client)
+
+    def copy_from(
+        self, other: Backend, source: str, key: str, *, properties: Properties, create_only: bool = False
+    ) -> ObjectInfo:
+        """Google copies by itself, of any size, and the object appears when all of it is there."""
+        if not isinstance(other, GCSBackend):
+            raise InvalidRequest("Only from another destination at Google Cloud Storage can be copied.")
+        check_key(key, self._reserved)
+        check_key(source)
+        self._refuse_tags(properties)
+        # Without a description of its own, the copy would get that of its source.
+        resource = {"contentType": "application/octet-stream", **resource_of(properties)}
+        query = {_REWRITTEN.get(name, name): value for name, value in query_of(properties, _COPIED_ACL).items()}
+        if create_only:
+            query["ifGenerationMatch"] = "0"
+        found = other._objects.get(source, "look at the source")
+        if found is None:
+            raise InvalidRequest(f"There is no object at {source!r}.")
+        version = version_of(found)
+        made = _info(key, self._objects.rewrite(other._objects, version, key, "copy the object", resource, query))
+        if made.size != version.size or version.checksum not in ("", made.checksum):
+            raise IntegrityError("The provider's copy does not have the size and CRC32C of its source.")
+        return made
 
     def close(self) -> None:
         self._client.close()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from backends import gcs_errors
 from backends.base import Body
 from backends.errors import AccessDenied, BackendError, CredentialsExpired, Unavailable
 from backends.gcs import GCSOptions
+from backends.gcs_signing import signed_address
 from backends.transport import Answer, Transport
 
 _LARGEST_DOCUMENT = 16 * 1024 * 1024
@@ -59,6 +60,17 @@ class Client:
             if len(found) > _LARGEST_DOCUMENT:
                 raise Unavailable(f"Cannot {doing}: the provider's answer does not end.")
         return bytes(found)
+
+    def presign(self, path: str, expires_seconds: int, doing: str) -> str:
+        """The address of the object at this path of the XML API, signed by the credentials."""
+        signer, sign = self._connection().grant(doing).signer(doing)
+        paying = {"userProject": self._options.user_project} if self._options.user_project else {}
+        return signed_address(f"{self._options.origin}{path}", signer, sign, expires_seconds, query=paying)
+
+    def reaches(self, other: Client) -> bool:
+        """Whether both are at one provider with one identity, so that it can copy between their buckets."""
+        mine, theirs = self._options, other._options
+        return all(getattr(mine, name) == getattr(theirs, name) for name in ("origin", "method", "credentials_file"))
 
     def close(self) -> None:
         connection = self._connections.pop(os.getpid(), None)
@@ -154,6 +166,27 @@ class _Grant:
         except Exception as error:
             raise self._refusal(error, doing) from None
         return found
+
+    def signer(self, doing: str) -> tuple[str, Callable[[bytes], bytes]]:
+        """The e-mail of a service account, and what makes its signatures: its key, or Google for it."""
+        from google.auth.credentials import Signing
+
+        found = self._credentials.credentials
+        if not isinstance(found, Signing):
+            raise AccessDenied(
+                f"Cannot {doing}: only a service account can sign. Set `credentials_file` to the JSON key of one, or "
+                "run on a machine that has one."
+            )
+        self.headers(doing)  # a machine learns of its account's name with its first token
+
+        def sign(data: bytes) -> bytes:
+            try:
+                signature: bytes = found.sign_bytes(data)  # type: ignore[no-untyped-call]
+            except Exception as error:
+                raise self._refusal(error, doing) from None
+            return signature
+
+        return str(found.signer_email), sign
 
     def _refusal(self, error: Exception, doing: str) -> BackendError:
         return gcs_errors.from_exception(error, doing, "Google's token service")

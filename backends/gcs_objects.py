@@ -148,6 +148,25 @@ class Objects:
             raise SessionLost(error.detail) from None
         return _resource(answer.body, doing)
 
+    def rewrite(
+        self, source: Objects, found: Version, name: str, doing: str, resource: Resource, query: Mapping[str, str]
+    ) -> Resource:
+        """Copy this version of an object of `source` into the object `name`. Google may want many calls for it."""
+        token, copied = "", -1
+        fields = {"fields": f"done,rewriteToken,totalBytesRewritten,resource({_FIELDS})"}
+        known = {**fields, "sourceGeneration": found.generation, **query}
+        path = f"{source._path(found.name)}/rewriteTo{self._path(name).removeprefix('/storage/v1')}"
+        while True:
+            target = _with_query(path, {**known, **({"rewriteToken": token} if token else {})})
+            body = BytesBody(msgspec.json.encode(resource))
+            answer = self._client.send("POST", target, doing, {"content-type": "application/json"}, body)
+            told = _decoded(answer.body, doing)
+            if told.get("done"):
+                return _shaped(told.get("resource"), doing)
+            before, copied, token = copied, _count(told.get("totalBytesRewritten")), str(told.get("rewriteToken") or "")
+            if not token or copied <= before:
+                raise Unavailable(f"Cannot {doing}: the provider neither goes on nor comes to an end.")
+
     def delete(self, name: str, doing: str, generation: str = "") -> None:
         """Remove an object. Named by its generation, a bucket with versioning does not keep it either."""
         query = {"generation": generation} if generation else {}
@@ -164,6 +183,10 @@ def version_of(resource: Resource) -> Version:
     crc = resource.get("crc32c")
     checksum = f"{PREFIX}{crc}" if crc else ""
     return Version(resource["name"], str(resource["generation"]), int(resource.get("size", 0)), checksum)
+
+
+def _count(told: Any) -> int:
+    return int(told) if str(told).isdigit() else 0
 
 
 def _with_query(path: str, query: Mapping[str, str]) -> str:

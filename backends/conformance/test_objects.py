@@ -10,7 +10,7 @@ import pytest
 
 from backends.base import MIB, CopiesServerSide, DeletesObjects, ObjectInfo, Presigns, Properties, ReadsRanges
 from backends.conformance.subject import Subject
-from backends.errors import ObjectExists, PermanentError
+from backends.errors import AccessDenied, ObjectExists, PermanentError
 
 DESCRIPTION = {"bucketline-job": "01940c9e-0000-7000-8000-000000000000", "note": "two words, k=v; 100%"}
 FURTHER: dict[str, Any] = {
@@ -201,7 +201,11 @@ def test_a_presigned_address_needs_no_credentials(subject: Subject) -> None:
     signer = subject.able(Presigns)
     key, data = subject.key("two words, é & %41"), subject.data(1000)
     subject.keep(key, data)
-    with urllib.request.urlopen(signer.presign(key, expires_seconds=60), timeout=20) as answer:
+    try:
+        address = signer.presign(key, expires_seconds=60)
+    except AccessDenied as refused:
+        pytest.skip(f"these credentials cannot sign: {refused.detail}")
+    with urllib.request.urlopen(address, timeout=20) as answer:
         assert answer.read() == data
     other = subject.key()
     subject.keep(other, subject.data(10))

@@ -11,10 +11,24 @@ import urllib.request
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from tests import servers
 
 BUCKET = "conformance"
+ROBOT = "robot@p.iam.gserviceaccount.com"
+
+
+def service_account(path: Path, token_uri: str) -> Any:
+    """Write the key of a service account into a file; its public half, by which its signatures are known."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    named = {"type": "service_account", "project_id": "p", "private_key_id": "1", "private_key": pem.decode()}
+    path.write_text(json.dumps({**named, "client_email": ROBOT, "token_uri": token_uri}))
+    return key.public_key()
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ import socket
 import threading
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -22,7 +23,7 @@ CONTAINER = "strict"
 
 
 class Fault(NamedTuple):
-    """What happens to a request: an answer with a code, or a `how` of cut, lost, hang, corrupt, silent."""
+    """What happens to a request: an answer with a code, or a `how` of cut, lost, hang, corrupt, silent, say."""
 
     how: str = "error"
     status: int = 500
@@ -91,9 +92,9 @@ class _Handler(BaseHTTPRequestHandler):
         strict: StrictAzure = self.server.strict  # type: ignore[attr-defined]
         address = urlsplit(self.path)
         query = {name: values[0] for name, values in parse_qs(address.query, keep_blank_values=True).items()}
-        operation = {"block": "block", "blocklist": "list" if self.command == "GET" else "commit"}.get(
-            query.get("comp", ""), {"PUT": "put", "HEAD": "head", "GET": "get", "DELETE": "delete"}[self.command]
-        )
+        usual = {"PUT": "put", "HEAD": "head", "GET": "get", "DELETE": "delete", "POST": "lend"}[self.command]
+        meant = {"block": "block", "blocklist": "list" if self.command == "GET" else "commit"}
+        operation = "fetch" if "x-ms-copy-source" in self.headers else meant.get(query.get("comp", ""), usual)
         body = self._body()
         if body is None:
             return
@@ -107,7 +108,8 @@ class _Handler(BaseHTTPRequestHandler):
         if fault is not None and fault.how == "corrupt" and body:
             body = bytes([body[0] ^ 1]) + body[1:]
         try:
-            if not (self.headers.get("authorization") or "sig" in query) or "x-ms-version" not in self.headers:
+            let_in = self.headers.get("authorization") or "sig" in query
+            if not let_in or not ("x-ms-version" in self.headers or "sv" in query):
                 raise Refused(401, "NoAuthenticationInformation")
             with strict.lock:
                 status, headers, data = self._do(strict, operation, address.path, query, body)
@@ -117,11 +119,13 @@ class _Handler(BaseHTTPRequestHandler):
         if fault is not None and fault.how == "lost":
             self._hang_up()
             return
+        if fault is not None and fault.how == "say":
+            data = b"<Something/>"
         if fault is not None and fault.how == "silent":
             headers.pop("x-ms-content-crc64", None)
         self._answer(status, headers, data)
 
-    do_GET = do_HEAD = do_PUT = do_DELETE = _serve
+    do_GET = do_HEAD = do_PUT = do_DELETE = do_POST = _serve
 
     def _body(self) -> bytes | None:
         """The request's body; None when it broke off, which stores nothing."""
@@ -145,11 +149,15 @@ class _Handler(BaseHTTPRequestHandler):
     def _do(
         self, strict: StrictAzure, operation: str, path: str, query: dict[str, str], body: bytes
     ) -> tuple[int, dict[str, str], bytes]:
+        if operation == "lend":
+            return 200, {"content-type": "application/xml"}, lent(body, query)
         _, container, name = unquote(path).split("/", 2)
         if container != CONTAINER:
             raise Refused(404, "ContainerNotFound")
         if operation == "block":
             return self._block(strict, name, query["blockid"], body)
+        if operation == "fetch":
+            return self._block(strict, name, query["blockid"], self._fetched(strict))
         if operation == "list":
             if name not in strict.blocks and name not in strict.blobs:
                 raise Refused(404, "BlobNotFound")
@@ -187,6 +195,21 @@ class _Handler(BaseHTTPRequestHandler):
         self._check_crc(body)
         staged[block_id] = body
         return 201, {"x-ms-content-crc64": _crc64(body)}, b""
+
+    def _fetched(self, strict: StrictAzure) -> bytes:
+        """The range of another blob here that the request names by a signed address, if that is still what it was."""
+        source = urlsplit(self.headers["x-ms-copy-source"])
+        blob = strict.blobs.get(unquote(source.path).split("/", 2)[2])
+        if self.headers.get("content-length", "0") != "0" or f"http://{source.netloc}" != strict.url:
+            raise Refused(400, "InvalidHeaderValue")
+        if blob is None or "sig" not in parse_qs(source.query):
+            raise Refused(404, "CannotVerifyCopySource")
+        if self.headers["x-ms-source-if-match"] != blob.etag:
+            raise Refused(412, "SourceConditionNotMet")
+        first, last = map(int, self.headers["x-ms-source-range"].removeprefix("bytes=").split("-"))
+        if last >= len(blob.data):
+            raise Refused(416, "InvalidRange")
+        return blob.data[first : last + 1]
 
     def _joined(self, strict: StrictAzure, name: str, body: bytes) -> bytes:
         staged = strict.blocks.get(name, {})
@@ -230,6 +253,8 @@ class _Handler(BaseHTTPRequestHandler):
         return 200, {**told, "etag": blob.etag}, blob.data
 
     def _read(self, blob: Blob) -> tuple[int, dict[str, str], bytes]:
+        if "x-ms-range" not in self.headers:
+            return 200, {"etag": blob.etag}, blob.data
         first, last = map(int, self.headers["x-ms-range"].removeprefix("bytes=").split("-"))
         if first >= len(blob.data):
             raise Refused(416, "InvalidRange")
@@ -252,6 +277,19 @@ class _Handler(BaseHTTPRequestHandler):
     def _hang_up(self) -> None:
         self.close_connection = True
         self.connection.shutdown(socket.SHUT_RDWR)
+
+
+def lent(document: bytes, query: Mapping[str, str]) -> bytes:
+    """A user delegation key for the time that was asked for, which is at most seven days."""
+    asked = ElementTree.fromstring(document)
+    start, expiry = (datetime.fromisoformat(asked.findtext(name) or "") for name in ("Start", "Expiry"))
+    if query != {"restype": "service", "comp": "userdelegationkey"} or not start < expiry <= start + timedelta(days=7):
+        raise Refused(400, "InvalidInput")
+    names = {"SignedOid": "o", "SignedTid": "t", "SignedStart": asked.findtext("Start") or "",
+             "SignedExpiry": asked.findtext("Expiry") or "", "SignedService": "b", "SignedVersion": "2023-11-03",
+             "Value": "bGVudA=="}  # fmt: skip
+    inner = "".join(f"<{name}>{value}</{name}>" for name, value in names.items())
+    return f'\ufeff<?xml version="1.0" encoding="utf-8"?><UserDelegationKey>{inner}</UserDelegationKey>'.encode()
 
 
 def _crc64(data: bytes) -> str:

@@ -1,14 +1,14 @@
 """A small GCS server that believes nothing: JSON API, multipart calls of the XML API and a token endpoint.
 
-It checks the CRC32C of every upload, the end boundary of a `multipart/related`, generations of composed objects,
-preconditions without a race, ETags, order and sizes when a multipart upload is completed; and the bearer token, once
-`store.tokens` is a set. It fails on demand.
+It checks the CRC32C of every upload, the end boundary of a `multipart/related`, generations of composed and copied
+objects, signatures of addresses, preconditions without a race, ETags, order and sizes when a multipart upload is
+completed; and the bearer token, once `store.tokens` is a set. It fails on demand.
 
 It takes resumable uploads too, which are the way of gcsfs and not ours: as a yardstick, it takes their word for all.
 
-A fault has `on` (operation: token, insert, get, media, list, delete, compose, create, part, complete, abort, parts,
-uploads), `number` (only that part), `key` (only keys that this pattern finds), `times` (default 1, -1 for ever), and
-what happens, `do`:
+A fault has `on` (operation: token, insert, get, media, list, delete, compose, rewrite, signed, create, part, complete,
+abort, parts, uploads), `number` (only that part), `key` (only keys that this pattern finds), `times` (default 1, -1 for
+ever), and what happens, `do`:
 
 - `error`: answer `status`, `code` and `message` (with `headers`) instead of doing anything.
 - `reset`: read `after_bytes` of the body, then reset the connection. `lose_reply`: do it, then close without a word.
@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from tests.backends.strict_gcs_copies import verify
 from tests.backends.strict_gcs_store import BLOCK, Headers, Operations, Refusal, Reply, Request, Store
 
 
@@ -74,6 +75,10 @@ class Handler(BaseHTTPRequestHandler):
                 raise Refusal(411, "MissingContentLength")  # as Google's front ends answer
             if request.operation == "token":
                 return self.token()
+            if request.operation == "signed":
+                if refused := verify(self.path, request.headers["host"], store.signers):
+                    raise Refusal(403, refused)
+                return Operations(store).signed(request, b"")
             granted = request.headers.get("authorization", "").removeprefix("Bearer ")
             if store.tokens is not None and granted not in store.tokens:
                 raise Refusal(401, "authError", "Invalid Credentials")
@@ -133,7 +138,7 @@ class Handler(BaseHTTPRequestHandler):
             return _Closing(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
     def refused(self, refusal: Refusal, operation: str) -> Reply:
-        if operation in ("create", "part", "complete", "abort", "parts", "uploads"):
+        if operation in ("create", "part", "complete", "abort", "parts", "uploads", "signed"):
             text = f"<Error><Code>{refusal.code}</Code><Message>{refusal.message}</Message></Error>"
             return refusal.status, refusal.headers, text.encode()
         reason = "notFound" if refusal.code == "NoSuchBucket" else refusal.code
@@ -200,7 +205,7 @@ class StrictGCS:
         with store.lock:
             shutil.rmtree(store.root, ignore_errors=True)
             store.root.mkdir(exist_ok=True)
-            store.tokens = None
+            store.tokens, store.signers = None, {}
             for kept in (store.objects, store.uploads, store.faults, store.log):
                 kept.clear()
 
@@ -233,6 +238,9 @@ def route(method: str, path: str, query: dict[str, str]) -> tuple[str, str, str]
     if words[:3] == ["storage", "v1", "b"]:
         if len(words) == 5:
             return "list", words[3], ""
+        if words[6:7] == ["rewriteTo"]:
+            query["source"] = unquote(words[5])
+            return "rewrite", words[8], unquote(words[10])
         if words[6:] == ["compose"]:
             return "compose", words[3], unquote(words[5])
         assert len(words) == 6, "a name is one segment of the path"
@@ -240,6 +248,8 @@ def route(method: str, path: str, query: dict[str, str]) -> tuple[str, str, str]
     bucket, _, key = path.lstrip("/").partition("/")
     if not key:
         return "uploads", bucket, ""
+    if "X-Goog-Signature" in query:
+        return "signed", bucket, unquote(key)
     if "uploads" in query:
         return "create", bucket, unquote(key)
     return {"PUT": "part", "POST": "complete", "DELETE": "abort"}.get(method, "parts"), bucket, unquote(key)

@@ -16,6 +16,8 @@ from xml.sax.saxutils import escape, unescape
 
 from awscrt.checksums import crc32c
 
+from tests.backends.strict_gcs_copies import Rewrites, finished
+
 Headers = dict[str, str]
 Reply = tuple[int, Headers, bytes]
 BLOCK = 1 << 20
@@ -80,6 +82,8 @@ class Store:
         self.faults: list[dict[str, Any]] = []
         self.log: list[dict[str, Any]] = []
         self.tokens: set[str] | None = None
+        self.signers: dict[str, Any] = {}
+        self.rewrites = Rewrites(step=BLOCK)
         self._generation = time.time_ns() // 1000
 
     def new_path(self) -> Path:
@@ -218,6 +222,29 @@ class Operations:
             stored.resource = asked["destination"]
             self._rot(request, stored)
             return self._told(self.store.publish(request.key, stored, request.query))
+
+    def rewrite(self, request: Request, data: Any) -> Reply:
+        query, source = request.query, request.query["source"]
+        with self.store.lock:
+            found = self.store.objects.get(source)
+            if found is None or found.generation != query["sourceGeneration"]:
+                raise Refusal(404, "notFound", f"No such object: bucket/{source}")
+            asked = (source, found.generation, request.key, bytes(data).decode())
+            try:
+                more = self.store.rewrites.advance(asked, found.size, query.get("rewriteToken", ""))
+            except KeyError:
+                raise Refusal(400, "invalid", "The rewrite token is for something else.") from None
+            if more is not None:
+                return self._told(more)
+            stored = self.store.take(found.path.read_bytes())
+            stored.resource = json.loads(bytes(data))
+            known = {"kmsKeyName": query["destinationKmsKeyName"]} if "destinationKmsKeyName" in query else {}
+            self._rot(request, stored)
+            made = self.store.publish(request.key, stored, {**query, **known})
+            return self._told(finished(stored.size, made))
+
+    def signed(self, request: Request, data: Any) -> Reply:
+        return 200, {}, self._object(request).path.read_bytes()
 
     def create(self, request: Request, data: Any) -> Reply:
         resource: dict[str, Any] = {

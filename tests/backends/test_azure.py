@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 import msgspec
 import pytest
 
-from backends import conformance
+from backends import azure_backend, conformance
 from backends.azure import AzureOptions, AzurePlugin
 from backends.azure_backend import AzureBackend
 from backends.base import MIB, Properties
@@ -164,6 +167,10 @@ def test_a_shared_access_signature_opens_the_container(url: str) -> None:
     receipts = [backend.put_part(session, 1, BytesBody(b"ab")), backend.put_part(session, 2, BytesBody(b"c"))]
     assert backend.complete(session, receipts).size == 3
     assert b"".join(backend.read_range("by sas", 1, 2)) == b"bc"
+    assert backend.copy_from(backend, "by sas", "copy by sas", properties=Properties()).size == 3
+    with pytest.raises(AccessDenied, match="`account_key`") as refused:
+        backend.presign("by sas", expires_seconds=60)
+    assert "sig=" not in str(refused.value)
     backend.close()
 
 
@@ -172,3 +179,46 @@ def test_a_server_that_is_not_there_is_a_failed_connection(url: str) -> None:
     with pytest.raises(ConnectionFailed, match="refused"):
         put(backend, b"x")
     backend.close()
+
+
+def opened(address: str, method: str = "GET") -> bytes:
+    with urllib.request.urlopen(urllib.request.Request(address, method=method), timeout=10) as answer:
+        data: bytes = answer.read()
+        return data
+
+
+def test_a_signed_address_lets_read_one_blob_for_a_while_and_nothing_else(backend: AzureBackend) -> None:
+    put(backend, b"hello", "signed")
+    address = backend.presign("signed", expires_seconds=2)
+    assert opened(address) == b"hello"
+    for changed, method in [(address, "DELETE"), (address.replace("signed?", "k?"), "GET")]:
+        with pytest.raises(HTTPError) as refused:
+            opened(changed, method)
+        assert refused.value.code == 403
+        refused.value.close()
+    time.sleep(2.5)
+    with pytest.raises(HTTPError) as late:
+        opened(address)
+    assert late.value.code == 403
+    late.value.close()
+
+
+def test_a_copy_of_several_blocks_from_another_container_is_the_same_file(
+    url: str, backend: AzureBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(azure_backend, "COPIED_AT_ONCE", MIB)
+    data = os.urandom(2 * MIB + 5)
+    with azure_servers.container(url, "elsewhere") as client:
+        client.create_container()
+        client.upload_blob("from here+ü", data)
+        other = connect(url, container="elsewhere")
+        copy = backend.copy_from(other, "from here+ü", "copied", properties=Properties(metadata={"of": "a-b"}))
+        other.close()
+    assert (copy.size, copy.metadata) == (len(data), {"of": "a-b"})
+    assert stored_at(url, "copied") == data
+
+
+def test_an_empty_object_is_copied_too(url: str, backend: AzureBackend) -> None:
+    put(backend, b"", "empty source")
+    assert backend.copy_from(backend, "empty source", "empty copy", properties=Properties()).size == 0
+    assert stored_at(url, "empty copy") == b""

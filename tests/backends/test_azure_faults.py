@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 import pytest
 
-from backends import errors
+from backends import azure_backend, azure_client, errors
 from backends.azure import AzureOptions, AzurePlugin
 from backends.azure_backend import AzureBackend
 from backends.base import MIB, Properties, Receipt, Session
 from backends.body import BytesBody, FileBody
 from backends.checksums import crc32c, crc32c_text
+from backends.memory import MemoryOptions, MemoryPlugin
 from tests.backends.strict_azure import CONTAINER, StrictAzure
 
 PART = MIB
@@ -234,3 +238,124 @@ def test_a_stale_token_is_renewed_once(server: StrictAzure, monkeypatch: pytest.
     put(backend)
     assert server.authorizations[:2] == ["Bearer token-1", "Bearer token-2"]
     backend.close()
+
+
+# -- signed addresses and copies ---------------------------------------------------------------------------------------
+
+
+class Identity:
+    """What azure-identity finds on a machine that has one."""
+
+    def get_token(self, *scopes: str, **_: Any) -> Any:
+        return SimpleNamespace(token="lent token")
+
+
+@pytest.fixture
+def identified(server: StrictAzure, monkeypatch: pytest.MonkeyPatch) -> Iterator[AzureBackend]:
+    monkeypatch.setattr(azure_client, "_tokens", lambda options: Identity())
+    backend = connect(server, account_key=None)
+    yield backend
+    backend.close()
+
+
+def test_an_identity_signs_with_a_key_that_azure_lends_it(server: StrictAzure, identified: AzureBackend) -> None:
+    put(identified)
+    address = identified.presign("key", expires_seconds=600)
+    with urllib.request.urlopen(address, timeout=10) as answer:
+        assert answer.read() == b"hello"
+    words = parse_qs(urlsplit(address).query)
+    assert {"skoid": ["o"], "sktid": ["t"], "sp": ["r"], "sr": ["b"]}.items() <= words.items()
+    assert server.requests.count("lend") == 1
+    assert "lent token" not in address
+
+
+@pytest.mark.parametrize("seconds", [0, 7 * 24 * 3600 + 1])
+def test_an_address_for_no_time_or_too_long_is_refused(identified: AzureBackend, seconds: int) -> None:
+    with pytest.raises(errors.InvalidRequest):
+        identified.presign("key", expires_seconds=seconds)
+
+
+def test_an_identity_that_may_not_sign_is_told_what_it_lacks(server: StrictAzure, identified: AzureBackend) -> None:
+    server.fail("lend", status=403, code="AuthorizationPermissionMismatch")
+    with pytest.raises(errors.AccessDenied):
+        identified.presign("key", expires_seconds=60)
+    server.fail("lend", "say")
+    with pytest.raises(errors.Unavailable, match="no key"):
+        identified.presign("key", expires_seconds=60)
+
+
+def test_an_account_without_a_name_cannot_sign(server: StrictAzure, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(azure_client, "_tokens", lambda options: Identity())
+    backend = connect(server, account_key=None, account_name=None)
+    with pytest.raises(errors.AccessDenied, match="`account_name`"):
+        backend.presign("key", expires_seconds=60)
+    backend.close()
+
+
+def test_a_key_that_is_none_signs_nothing(server: StrictAzure) -> None:
+    backend = connect(server, account_key="crypt")
+    with pytest.raises(errors.AccessDenied) as refused:
+        backend.presign("key", expires_seconds=60)
+    assert "crypt" not in str(refused.value)
+    backend.close()
+
+
+def copy(backend: AzureBackend, **more: Any) -> Any:
+    return backend.copy_from(backend, "key", "copy", properties=Properties(metadata=MARK), **more)
+
+
+def test_a_source_that_is_replaced_while_it_is_copied_makes_no_object(
+    server: StrictAzure, backend: AzureBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(azure_backend, "COPIED_AT_ONCE", 2)
+    put(backend)
+    fetch, fetched = backend._fetch, []
+
+    def meanwhile(*arguments: Any) -> None:
+        fetch(*arguments)
+        fetched.append(arguments)
+        put(backend)
+
+    monkeypatch.setattr(backend, "_fetch", meanwhile)
+    with pytest.raises(errors.Unavailable, match="replaced"):
+        copy(backend)
+    assert len(fetched) == 1
+    assert backend.stat("copy") is None
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "expected"),
+    [
+        (404, "CannotVerifyCopySource", errors.InvalidRequest),
+        (403, "CannotVerifyCopySource", errors.AccessDenied),
+        (503, "ServerBusy", errors.Throttled),
+        (500, "", errors.Unavailable),
+    ],
+)
+def test_a_copy_that_fails_leaves_nothing_at_the_key(
+    server: StrictAzure, backend: AzureBackend, status: int, code: str, expected: type[errors.BackendError]
+) -> None:
+    put(backend)
+    server.fail("fetch", status=status, code=code)
+    with pytest.raises(expected) as failure:
+        copy(backend)
+    assert "sig=abc" not in str(failure.value)
+    assert backend.stat("copy") is None
+    assert copy(backend, create_only=True).metadata == MARK
+    with pytest.raises(errors.ObjectExists):
+        copy(backend, create_only=True)
+
+
+def test_only_accounts_of_one_cloud_copy_from_each_other(server: StrictAzure, backend: AzureBackend) -> None:
+    def at(url: str) -> AzureBackend:
+        return connect(server, endpoint_url=url)
+
+    one, two, china = (
+        at(f"https://{host}") for host in ("a.blob.core.windows.net", "b.blob.core.windows.net", "c.blob.chinacloud.cn")
+    )
+    assert one.can_copy_from(two)
+    assert not one.can_copy_from(china)
+    assert not backend.can_copy_from(one)
+    assert not backend.can_copy_from(MemoryPlugin().build(MemoryOptions()))
+    with pytest.raises(errors.InvalidRequest, match="Azure"):
+        backend.copy_from(MemoryPlugin().build(MemoryOptions()), "key", "copy", properties=Properties())

@@ -8,6 +8,8 @@ import pytest
 
 from benchmarks import report
 from benchmarks.figures import Results, Sample, median, percentile, ratio, readable, table
+from benchmarks.stores import page
+from benchmarks.stores.targets import TARGETS
 from benchmarks.targets import Target
 
 
@@ -109,3 +111,41 @@ def test_the_report_shows_targets_and_every_scenario_with_its_spread() -> None:
     assert "| Bucketline | 950 (900–1,000) |" in text
     assert data["targets"][0]["holds"] is True
     assert len(data["samples"]) == 6
+
+
+# -- each store beside its library -------------------------------------------------------------------------------------
+
+
+def _stores() -> Results:
+    results = Results()
+    for used, peers in ((0.3, 0.9), (0.4, 0.8), (0.2, 1.0)):
+        results.add(Sample("azure on Azurite", "Bucketline", {"cpu_s_per_gb": used}))
+        results.add(Sample("azure on Azurite", "adlfs put_file", {"cpu_s_per_gb": peers}))
+    files = "fsspec: FTP, pyftpdlib"
+    results.add(Sample(files, "Bucketline", {"sent_s": 1.1, "seconds": 2.2}))
+    results.add(Sample(files, "put_file", {"sent_s": 1.0, "seconds": 1.0}))
+    results.add(Sample(files, "put_file, read back", {"sent_s": 1.0, "seconds": 2.0}))
+    return results
+
+
+def test_a_native_store_is_measured_by_cpu_and_a_generic_one_by_time_with_and_without_reading_back() -> None:
+    measured = {target.claim: target.row(_stores())[1:] for target in TARGETS if target.holds(_stores()) is not None}
+
+    assert measured == {
+        "azure on Azurite: CPU per GB, × its library": ["0.333 ×", "≤ 0.5 ×", "pass"],
+        "fsspec: FTP, pyftpdlib: time until sent, × put_file": ["1.10 ×", "≤ 1.15 ×", "pass"],
+        "fsspec: FTP, pyftpdlib: time in all, × put_file and reading back": ["1.10 ×", "≤ 1.15 ×", "pass"],
+        "fsspec: FTP, pyftpdlib: time in all, × put_file": ["2.20 ×", "≤ 1.15 ×", "**FAIL**"],
+    }
+
+
+def test_the_page_says_how_it_was_made_and_shows_only_what_was_measured() -> None:
+    conditions = report.Conditions("2026-11-25", 256, 5, "2 cores", {"adlfs": "2026.8"}, 60.0)
+
+    text = page.markdown(_stores(), conditions)
+
+    assert "make bench-stores" in text
+    assert "## azure on Azurite" in text
+    assert "## fsspec: FTP, pyftpdlib" in text
+    assert "SMB" not in text
+    assert json.loads(page.as_json(_stores(), conditions))["conditions"]["rounds"] == 5
