@@ -95,7 +95,7 @@ def backend(options: dict[str, Any]) -> Iterator[GCSBackend]:
 
 @pytest.fixture
 def subject(
-    server_name: str, options: dict[str, Any], backend: GCSBackend, tmp_path: Path, request: pytest.FixtureRequest
+    server_name: str, options: dict[str, Any], backend: GCSBackend, request: pytest.FixtureRequest
 ) -> Iterator[Subject]:
     for start, reason in SKIPPED.get(server_name, {}).items():
         if request.node.name.startswith(start):
@@ -118,16 +118,15 @@ def subject(
 
     tested = Destination("tested", plugin, parsed, claims)
     if server_name.startswith("strict") and request.node.name.startswith("test_bad_credentials"):
-        yield from subject_that_needs_a_key(tested, request.getfixturevalue("strict"), tmp_path)
+        yield from subject_that_needs_a_key(tested, request.getfixturevalue("strict"))
         return
     with Subject(tested, backend=Shared(backend), look=look) as subject:
         yield subject
 
 
-def subject_that_needs_a_key(anonymous: Destination, server: StrictGCS, folder: Path) -> Iterator[Subject]:
+def subject_that_needs_a_key(known: Destination, server: StrictGCS) -> Iterator[Subject]:
     """The server lets in only whom it gave a token; the emulators of others let everybody in."""
-    key = gcs_servers.key_file(server.url, folder)
-    known = replace(anonymous, options=msgspec.structs.replace(anonymous.options, credentials_file=key))
+    anonymous = replace(known, options=msgspec.structs.replace(known.options, credentials_file=None, token="anon"))
     server.store.tokens = set()
     try:
         with Subject(known, refused=anonymous) as subject:
