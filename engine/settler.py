@@ -24,17 +24,24 @@ class Settler:
         await done
 
     async def _work(self) -> None:
-        while self._waiting:
-            batch, self._waiting = self._waiting, []
-            faults = await asyncio.to_thread(lambda batch: [_first_fault(waits) for waits, _ in batch], batch)
-            for (_, done), fault in zip(batch, faults, strict=True):
-                if done.done():
-                    continue
-                if fault is None:
-                    done.set_result(None)
-                else:
-                    done.set_exception(fault)
-        self._working = None
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting, []
+                for (_, done), fault in zip(batch, await self._serve(batch), strict=True):
+                    if done.done():
+                        continue  # whoever asked has gone
+                    if fault is None:
+                        done.set_result(None)
+                    else:
+                        done.set_exception(fault)
+        finally:
+            self._working = None
+
+    async def _serve(self, batch: list[tuple[Waits, asyncio.Future[None]]]) -> list[Exception | None]:
+        try:
+            return await asyncio.to_thread(lambda: [_first_fault(waits) for waits, _ in batch])
+        except Exception as error:  # there are no threads any more: nobody may wait for ever
+            return [error] * len(batch)
 
 
 def _first_fault(waits: Waits) -> Exception | None:

@@ -55,6 +55,18 @@ async def test_a_fault_is_that_of_its_own_request_and_stops_no_other() -> None:
     assert called == ["full", "beside it", "after it"]
 
 
+async def test_without_threads_everybody_hears_of_it_and_the_next_are_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(*_: object) -> None:
+        raise RuntimeError("cannot schedule new futures after shutdown")
+
+    settler = Settler()
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncio, "to_thread", refuse)
+        found = await asyncio.gather(*(settler.settle([lambda: None]) for _ in range(3)), return_exceptions=True)
+    assert [type(one) for one in found] == [RuntimeError] * 3
+    await settler.settle([lambda: None])
+
+
 async def test_who_stops_waiting_holds_nobody_up() -> None:
     settler, go = Settler(), threading.Event()
 
