@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from engine.disk import Directory, Disk, explain
+from engine.errors import EngineError
 from engine.pack_records import MARK_AT, Pack, Record, header
 from engine.pack_writer import PackWriter
 
@@ -60,7 +61,8 @@ class Packs:
     def close(self) -> None:
         """End the pack of this process, and remove what nobody needs."""
         self._end(self._writer)
-        self.tidy()
+        with contextlib.suppress(EngineError):  # the next process does it
+            self.tidy()
         with self._lock:
             for pack in self._packs.values():
                 os.close(pack.fd)
@@ -191,11 +193,20 @@ class Packs:
         """Stop appending to a pack that nothing came for, and remove those in which everything is released."""
         self._end(self._writer, IDLE_SECONDS)
         with self._lock, _reading():
-            for _ in self.records():
-                break  # it has looked, and dropped what others have marked
-            for pack in [pack for pack in self._packs.values() if pack.is_over()]:
-                self._remove_if_done(pack)
+            self._look()
+            for pack in list(self._packs.values()):
+                if not pack.in_use():
+                    self._drop_marked(pack)
+                    self._remove_if_done(pack)
             self._remove_unnamed()
+
+    def _drop_marked(self, pack: Pack) -> None:
+        """Only up to the first job that is needed: it keeps the pack, and there may be very many behind it."""
+        for record in list(pack.live.values()):
+            if pack.is_marked(record):
+                self._drop(record)
+            elif record.whole:
+                return
 
     def _remove_if_done(self, pack: Pack) -> None:
         if pack.in_use():

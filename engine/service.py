@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import Any
 
 import uuid_utils
@@ -80,13 +80,9 @@ class AsyncService:
         """Follows plugins.toml: what is submitted after a change goes where it says."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            await asyncio.to_thread(self._tidy)
+            await asyncio.to_thread(self.spool.tidy)
             if await asyncio.to_thread(self.plugins.refresh, settled=True):
                 self.desk = Desk(self.plugins.current, self.settings)
-
-    def _tidy(self) -> None:
-        with suppress(EngineError):  # a disk in trouble: whoever needs it will say so
-            self.spool.tidy()
 
     # ------------------------------------------------------------------ submitting
 

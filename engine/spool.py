@@ -193,8 +193,12 @@ class Spool:
         self._space.remove(size)
 
     def tidy(self) -> None:
-        """Give back room that only whole packs can give back. Called now and then by every process."""
-        self._packs.tidy()
+        """Give back room that only whole packs can give back. Called about once a second by every process.
+
+        Never fails: when the disk is in trouble, whoever needs it says so.
+        """
+        with contextlib.suppress(EngineError):
+            self._packs.tidy()
 
     # -- how ------------------------------------------------------------------------------------------------------
 

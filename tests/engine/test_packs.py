@@ -14,7 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from engine import packs
+from engine import pack_records, packs
 from engine.disk import MAX_BUFFERS
 from engine.errors import SourceCorrupt, SpoolFull, SpoolUnavailable
 from engine.packs import FULL_BYTES, MOST_BYTES
@@ -279,6 +279,28 @@ def test_a_failed_fsync_fails_all_that_it_was_for(tmp_path: Path) -> None:
         assert packed_in(spool) == [before]
         after = accept(spool, b"after")
         assert content(spool, after) == b"after"
+
+
+def test_tidying_looks_at_no_more_than_it_must_and_never_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with opened(tmp_path, durability="cache") as api:
+        jobs = [accept(api, b"bytes") for _ in range(500)]
+    looked: list[object] = []
+    is_marked = pack_records.Pack.is_marked
+    monkeypatch.setattr(
+        pack_records.Pack, "is_marked", lambda pack, record: looked.append(record) or is_marked(pack, record)
+    )
+    with opened(tmp_path, durability="cache") as one, opened(tmp_path, durability="cache") as two:
+        for job in jobs[:100]:
+            one.release(job)
+        looked.clear()
+        two.tidy()
+        assert len(looked) == 101  # those that are done with, and the first one that is not
+        looked.clear()
+        two.tidy()
+        assert len(looked) == 1
+
+        monkeypatch.setattr(os, "listdir", lambda path: (_ for _ in ()).throw(OSError(errno.EIO, "broken")))
+        two.tidy()
 
 
 def test_what_a_crash_left_without_a_name_goes_when_it_is_old(spool: Spool) -> None:
