@@ -11,8 +11,8 @@ from pathlib import Path
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 NICE = {"worker": 10}
-"""Beside each other on a small machine, answering clients comes before carrying parts. At 10, a worker that competes
-for every cycle has a tenth of a core, which carries 150 MB/s; further down it would hardly come up on a busy machine.
+"""Beside each other on a small machine, answering clients comes before carrying parts: a worker that competes for every
+cycle has a tenth of a core. At 15 and 19 more was accepted, but on a busy machine workers hardly came up.
 """
 
 

@@ -1,7 +1,8 @@
 """The form of a pack: records one behind the other, and how they are read while others append and mark them.
 
-A record is a header, the bytes of a job and its sidecar. The header has a checksum of its own, so that damage to a
-record hides none behind it, and a mark outside of that checksum, which says that the job is released.
+A record is a header, the bytes of a job and its sidecar. The header has a checksum of its own, so that damage to what
+follows hides no other record, and a mark outside of that checksum, which says that the job is released. Behind a header
+that does not fit nothing is looked for: a file may hold what looks like a record.
 """
 
 from __future__ import annotations

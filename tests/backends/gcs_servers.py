@@ -22,13 +22,19 @@ ROBOT = "robot@p.iam.gserviceaccount.com"
 def service_account(path: Path, token_uri: str) -> Any:
     """Write the key of a service account into a file; its public half, by which its signatures are known."""
     from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric import rsa
 
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    key = _private_key()
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     named = {"type": "service_account", "project_id": "p", "private_key_id": "1", "private_key": pem.decode()}
     path.write_text(json.dumps({**named, "client_email": ROBOT, "token_uri": token_uri}))
     return key.public_key()
+
+
+@functools.cache
+def _private_key() -> Any:
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
 @contextlib.contextmanager
@@ -52,25 +58,6 @@ def emulator(directory: Path) -> Iterator[str]:
     directory.mkdir(parents=True, exist_ok=True)
     with servers.serving([*command, f"--default-bucket={BUCKET}"], port, directory / "emulator.log"):
         yield f"http://127.0.0.1:{port}"
-
-
-def key_file(url: str, directory: Path) -> Path:
-    """The key of a service account, whose tokens come from the server at this address."""
-    path = directory / "key.json"
-    account = {"client_email": "robot@p.iam.gserviceaccount.com", "token_uri": f"{url}/token"}
-    named = {"type": "service_account", "project_id": "p", "private_key_id": "1", "private_key": _private_key()}
-    path.write_text(json.dumps({**account, **named}))
-    return path
-
-
-@functools.cache
-def _private_key() -> str:
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric import rsa
-
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return pem.decode()
 
 
 def _fake_gcs_program() -> Path:

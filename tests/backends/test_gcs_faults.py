@@ -71,7 +71,8 @@ def source(tmp_path: Path) -> Path:
 @pytest.fixture
 def key_file(server: StrictGCS, tmp_path: Path) -> Path:
     """The key of a service account, whose tokens come from the server."""
-    path = gcs_servers.key_file(server.url, tmp_path)
+    path = tmp_path / "key.json"
+    gcs_servers.service_account(path, f"{server.url}/token")
     server.store.tokens = set()
     return path
 
