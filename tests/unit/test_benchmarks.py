@@ -147,5 +147,5 @@ def test_the_page_says_how_it_was_made_and_shows_only_what_was_measured() -> Non
     assert "make bench-stores" in text
     assert "## azure on Azurite" in text
     assert "## fsspec: FTP, pyftpdlib" in text
-    assert "SMB" not in text
+    assert "Samba" not in text
     assert json.loads(page.as_json(_stores(), conditions))["conditions"]["rounds"] == 5
