@@ -27,6 +27,7 @@ RUN useradd --system --uid 10001 --user-group --no-create-home --shell /usr/sbin
 ENV PATH=/opt/bucketline/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
+    MALLOC_ARENA_MAX=2 \
     BUCKETLINE_DATA=/var/lib/bucketline
 USER 10001:10001
 WORKDIR /var/lib/bucketline
