@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 from uuid import uuid4
 
+from api.cors import Cors, Headers
 from api.life import Life
 from api.limits import FORM_OVERHEAD_BYTES, JSON_BODY_BYTES, LARGEST_LENGTH
 from api.problems import CONTENT_TYPE, Problem, from_engine
@@ -58,12 +59,14 @@ class Guard:
         life: Life,
         api_key: str | None = None,
         max_size: int | None = None,
+        cors: Cors | None = None,
     ) -> None:
         self._application = application
         self._room = room
         self._life = life
         self._key = _fingerprint(api_key.encode()) if api_key else None
         self._max_size = max_size
+        self._cors = cors or Cors()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -75,7 +78,13 @@ class Guard:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = _request_id(scope["headers"])
-        marked = _marking(send, request_id)
+        marked = _marking(send, request_id, self._cors.headers(scope["headers"]))
+        preflight = self._cors.preflight(scope["method"], scope["headers"])
+        if preflight is not None:
+            # A browser asks before it sends the key: there is none to look at.
+            await marked({"type": "http.response.start", "status": 204, "headers": preflight})
+            await marked({"type": "http.response.body", "body": b""})
+            return
         try:
             caller, expects = self._admit(scope, request_id)
         except EngineError as error:
@@ -92,7 +101,7 @@ class Guard:
         fields = _Fields(scope["headers"])
         if self._key is None:
             _check_host(fields)
-            _check_origin(fields)
+            _check_origin(fields, self._cors)
         self._check_key(scope, fields)
         expects = _check_expectation(fields)
         declared = fields.length()
@@ -196,12 +205,13 @@ def _request_id(headers: list[tuple[bytes, bytes]]) -> str:
     return uuid4().hex
 
 
-def _marking(send: Send, request_id: str) -> Send:
+def _marking(send: Send, request_id: str, cors: Headers) -> Send:
     """A `send` that puts on every answer what all of them carry."""
     common = [
         (b"x-request-id", request_id.encode()),
         (b"x-content-type-options", b"nosniff"),
         (b"server", b"bucketline"),
+        *cors,
     ]
 
     async def marked(message: Message) -> None:
@@ -252,14 +262,19 @@ def _check_host(fields: _Fields) -> None:
         raise Problem("host_refused", "Without an API key only loopback names are served; set BUCKETLINE_API_KEY.")
 
 
-def _check_origin(fields: _Fields) -> None:
+def _check_origin(fields: _Fields, cors: Cors) -> None:
     for value in fields.all(b"origin"):
+        if cors.allows(value):
+            continue
         try:
             name = urlsplit(value.decode("latin-1")).hostname or ""
         except ValueError:
             name = ""
         if not is_loopback(name):
-            raise Problem("origin_refused", "Without an API key only pages of this machine may call.")
+            raise Problem(
+                "origin_refused",
+                "Without an API key only pages of this machine may call, and those of BUCKETLINE_CORS_ORIGINS.",
+            )
 
 
 def _host_name(host: str) -> str:
