@@ -264,7 +264,7 @@ def _check_host(fields: _Fields) -> None:
 
 def _check_origin(fields: _Fields, cors: Cors) -> None:
     for value in fields.all(b"origin"):
-        if cors.allows(value):
+        if cors.names(value):
             continue
         try:
             name = urlsplit(value.decode("latin-1")).hostname or ""
@@ -273,7 +273,8 @@ def _check_origin(fields: _Fields, cors: Cors) -> None:
         if not is_loopback(name):
             raise Problem(
                 "origin_refused",
-                "Without an API key only pages of this machine may call, and those of BUCKETLINE_CORS_ORIGINS.",
+                "Without an API key only pages of this machine may call, and of sites that BUCKETLINE_CORS_ORIGINS names "
+                "(`*` counts only with a key).",
             )
 
 

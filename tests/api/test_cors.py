@@ -84,6 +84,14 @@ async def test_without_a_key_named_pages_may_call_loopback(service: FakeService)
     assert (await ask("OPTIONS", "/v1/jobs", headers={**ASKING, "host": "evil.example"})).status == 204
 
 
+async def test_without_a_key_a_star_opens_nothing(service: FakeService) -> None:
+    ask = Asker(Composed(service, cors_origins=("*",)))
+    answer = await ask("GET", "/v1/jobs", headers={"origin": "https://evil.example"})
+
+    assert (answer.status, answer.json()["code"]) == (403, "origin_refused")
+    assert "BUCKETLINE_CORS_ORIGINS" in answer.json()["detail"]
+
+
 async def test_without_the_setting_nothing_is_said(ask: Asker) -> None:
     answer = await ask("GET", "/v1/jobs", headers={"origin": "http://localhost:3000"})
 
