@@ -71,7 +71,7 @@ class WakingBroker(stock.RedisBroker):
             self.emit_after("declare_queue", queue_name)
 
     def enqueue_many(self, messages: Iterable[Message[Any]]) -> None:
-        """Enqueues all with one call: all of them arrive, or none does."""
+        """Enqueues all with one call, in their order. After an error some, all or none may have arrived."""
         words: list[str | bytes] = []
         for message in messages:
             one = message.copy(options={"redis_message_id": str(uuid_utils.uuid4())})
