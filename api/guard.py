@@ -273,8 +273,8 @@ def _check_origin(fields: _Fields, cors: Cors) -> None:
         if not is_loopback(name):
             raise Problem(
                 "origin_refused",
-                "Without an API key only pages of this machine may call, and of sites that BUCKETLINE_CORS_ORIGINS names "
-                "(`*` counts only with a key).",
+                "Without an API key only pages of this machine may call, "
+                "and of sites that BUCKETLINE_CORS_ORIGINS names (`*` counts only with a key).",
             )
 
 
