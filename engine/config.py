@@ -10,7 +10,7 @@
 | `BUCKETLINE_SPOOL_LIMIT` | quota of the spool, as `50GiB` | 90 % of the disk |
 | `BUCKETLINE_NODE` | name of this machine's spool | host name |
 | `BUCKETLINE_API_KEY` | the bootstrap key, with all rights | none: only loopback is served |
-| `BUCKETLINE_CORS_ORIGINS` | sites whose pages may call: `https://a.example`, separated by `,`; with a key also `*` | none |
+| `BUCKETLINE_CORS_ORIGINS` | sites whose pages may call: `https://a.example`, by commas; with a key also `*` | none |
 | `BUCKETLINE_LEASE_SECONDS` | how long a part belongs to a silent worker | 30 |
 | `BUCKETLINE_RETAIN_SECONDS` | how long a finished job is remembered | 604800 |
 | `BUCKETLINE_KEEP_FAILED_SECONDS` | how long the bytes of a failed job stay | 86400 |
