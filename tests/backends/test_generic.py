@@ -126,7 +126,7 @@ def test_by_size_no_byte_is_read_and_no_checksum_told(
     server, key, data = started(f"{name}, by size"), f"{token_hex(4)}/data", b"abc" * 1000
     plugin = FsspecPlugin()
     backend = plugin.build(msgspec.convert(server.table, FsspecOptions))
-    kind = type(backend._connected())
+    kind = type(backend._connections.connected())
     monkeypatch.setattr(kind, "read", lambda *_: pytest.fail("the file was read"))
     try:
         info = _stored(backend, key, data)
