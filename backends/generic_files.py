@@ -19,9 +19,6 @@ from backends.generic_errors import missing
 MAKING_FOLDERS = 8
 """Each try goes at least one folder deeper than the one before; keys are seldom deeper, and others seldom as quick."""
 
-LOCAL_BLOCK = MIB // 2
-"""Those who write one file of this machine wait for each other at every block, and longer with larger blocks."""
-
 
 class Seen(NamedTuple):
     """A file that is there."""
@@ -134,7 +131,7 @@ class LocalFiles(Files):
         """Without the copy of every block that a file of fsspec needs."""
         with open(path, "r+b", buffering=0) as file:
             file.seek(offset)
-            return copy(body, lambda block: _write_all(file, block), block_size=LOCAL_BLOCK)
+            return copy(body, lambda block: _write_all(file, block))
 
     def read(self, path: str, offset: int, size: int) -> Generator[bytes]:
         with open(path, "rb", buffering=0) as file:
