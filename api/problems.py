@@ -59,6 +59,8 @@ TABLE: dict[str, Kind] = {
     "object_exists": Kind(409),
     "source_gone": Kind(409),
     "source_changed": Kind(409),
+    "source_missing": Kind(409),
+    "source_refused": Kind(409),
     "source_corrupt": Kind(409),
     "destination_changed": Kind(409),
     "poison": Kind(409),

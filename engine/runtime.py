@@ -12,18 +12,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from backends.base import Backend, DeletesObjects, ListsParts, ListsSessions, PutsWhole, ReadsRanges
+from backends.checksums import crc32c_value
 from backends.config import Configuration
 from backends.registry import Destination
 from engine.config import Settings
+from engine.drawn import DrawnSource
 from engine.endings import Undertaker
 from engine.errors import EngineError
 from engine.ledger import Ledger
+from engine.models import JobSpec
 from engine.plugins_file import PluginsFile
 from engine.records import Lease
-from engine.retry import Policy
+from engine.retry import GivenBack, Policy
 from engine.sources import PathSource
 from engine.spool import Spool
 from engine.steps import Outcome, Source
+from engine.stored import StoredOrigin
 from engine.tombstones import Tombstones
 
 ABILITIES = (PutsWhole, ListsParts, ListsSessions, ReadsRanges, DeletesObjects)
@@ -142,6 +146,9 @@ class Runtime:
         made: Source
         if pinned.kind == "path":
             made = PathSource(Path(pinned.path or ""), lease.size, pinned.mtime_ns, pinned.inode)
+        elif pinned.distant and not pinned.spooled:
+            origin, crc = self.origin(lease.spec, lease.size), crc32c_value(pinned.checksum)
+            made = DrawnSource(origin, lease.size, crc, self.settings.spool, self.go_on)
         else:
             made = self.spool.source(lease.job)
         with self._lock:
@@ -149,6 +156,18 @@ class Runtime:
             while len(self._sources) > SOURCES_KEPT:
                 self._sources.popitem(last=False)
         return made
+
+    def origin(self, spec: JobSpec, size: int | None = None) -> StoredOrigin:
+        """Where the bytes of a job come from that is not in the spool; `size` when it is known."""
+        source = spec.source
+        key = self.store(source.destination).destination.full_key(source.key)
+        return StoredOrigin(lambda: self.store(source.destination).backend, key, source, size)
+
+    def go_on(self) -> None:
+        """Raises GivenBack when this thread's errand must stop."""
+        errand = current.get()
+        if self.interrupted.is_set() or (errand is not None and self.stale(errand)):
+            raise GivenBack
 
     def forget_source(self, job: str) -> None:
         with self._lock:

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from backends.base import Body, Capabilities, ObjectInfo, Properties, Receipt
+from backends.base import Backend, Body, Capabilities, ObjectInfo, Properties, Receipt
 from backends.checksums import combine_crc32c
 from backends.errors import BackendError, IntegrityError, ObjectExists, SessionLost, TransientError
 from engine.errors import SourceCorrupt
-from engine.models import TransferPlan
+from engine.models import Sidecar, TransferPlan
 from engine.records import Lease, crc_text, pack_receipt, unpack_receipt
 
 JOB_MARK = "bucketline-job"
@@ -49,6 +49,14 @@ class Source(Protocol):
         """Whether these bytes are still those that were accepted, as far as that can be known."""
 
 
+@runtime_checkable
+class ReadsThrough(Protocol):
+    """A source whose ranges are costly: it can be summed without keeping it."""
+
+    def read_through(self) -> int:
+        """The CRC32C of the whole."""
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """A lease with what is needed to act on it. `abilities` are the names of the ability protocols that the backend
@@ -63,6 +71,8 @@ class Work:
     receipts: dict[int, bytes]
     defaults: Properties = field(default_factory=Properties)
     """The destination's own properties for its objects."""
+    copies: tuple[Backend, str] | None = None
+    """The backend and the key from which the destination can copy the source by itself."""
 
     @property
     def properties(self) -> Properties:
@@ -112,7 +122,14 @@ class Redefined(NamedTuple):
     plan: TransferPlan
 
 
-Outcome = Begun | Recorded | Settled | Ended | Redefined
+class Seen(NamedTuple):
+    """The source was looked at: `sidecar` says what the job is now. The transfers `numbers` begin by it."""
+
+    sidecar: Sidecar
+    numbers: tuple[int, ...]
+
+
+Outcome = Begun | Recorded | Settled | Ended | Redefined | Seen
 Step = Generator[Call, Any, Outcome]
 
 
@@ -211,8 +228,11 @@ def whole(work: Work) -> Step:
     key, done = yield from _key_to_write(work)
     if done is not None:
         return done
-    body = work.source.body(0, held.size)
     options = {"properties": work.properties, "create_only": work.create_only}
+    if work.copies is not None:
+        settled = yield from _copied(work, work.copies, key, options)
+        return settled if key == held.key else settled._replace(key=key, url=work.url_of(key))
+    body = work.source.body(0, held.size)
     try:
         if "PutsWhole" in work.abilities:
             info = yield Call("put_whole", (key, body), options)
@@ -226,6 +246,17 @@ def whole(work: Work) -> Step:
         yield from _close_strays(work, all_of_them=True)
     settled = yield from _verified_or_removed(work, info)
     return settled if key == held.key else settled._replace(key=key, url=work.url_of(key))
+
+
+def _copied(
+    work: Work, copies: tuple[Backend, str], key: str, options: dict[str, Any]
+) -> Generator[Call, Any, Settled]:
+    """The destination copies by itself, and the provider answers for it: what counts is that it was the same source."""
+    info: ObjectInfo = yield Call("copy_from", (*copies, key), options)
+    if not work.source.intact(0, work.lease.size):
+        yield from _remove(work, info)
+        raise SourceCorrupt("The source changed while it was copied.", code="source_changed")
+    return (yield from _verified_or_removed(work, info))
 
 
 def _in_one_go(work: Work, key: str, body: Body, options: dict[str, Any]) -> Generator[Call, Any, ObjectInfo]:
@@ -333,7 +364,10 @@ def numbered(key: str, count: int) -> str:
 def _same(work: Work, info: ObjectInfo) -> Generator[Call, Any, Settled | None]:
     if info.size != work.lease.size:
         return None
-    expected = _expected_crc(work) or work.source.body(0, work.lease.size).crc32c
+    expected = _expected_crc(work)
+    if expected is None:
+        source = work.source
+        expected = source.read_through() if isinstance(source, ReadsThrough) else source.body(0, info.size).crc32c
     if info.checksum and info.checksum.startswith("crc32c:"):
         same = info.checksum == f"crc32c:{crc_text(expected)}"
     elif "ReadsRanges" in work.abilities and expected is not None:
@@ -357,6 +391,8 @@ def _expected_crc(work: Work) -> int | None:
     held = work.lease
     if work.source.crc32c is not None:
         return work.source.crc32c
+    if work.copies is not None:
+        return None
     if held.step == "whole":
         return work.source.body(0, held.size).crc32c
     if len(work.receipts) != held.total:
@@ -398,7 +434,7 @@ def _verified(work: Work, info: ObjectInfo, *, proved: bool) -> Generator[Call, 
         return Settled(info, mine, "read_back" if info.read_back else "checksum", crc_text(expected))
     if proved and held.step == "complete" and held.unproved == 0:
         return Settled(info, mine, "part_checksums", crc_text(expected))
-    if expected is not None and "ReadsRanges" in work.abilities:
+    if expected is not None and work.copies is None and "ReadsRanges" in work.abilities:
         stored = yield Call("read_back", (info.key, info.size))
         if stored != expected:
             raise IntegrityError("The stored bytes, read back, are not those of the source.")

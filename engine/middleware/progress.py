@@ -13,11 +13,12 @@ from backends.errors import BackendError
 from engine import operations
 from engine.broker import WakingBroker
 from engine.errors import EngineError, LedgerUnavailable
+from engine.models import Sidecar, dumps
 from engine.operations import Operation
 from engine.records import Lease, Onward
 from engine.reports import report
 from engine.runtime import Runtime, current
-from engine.steps import Begun, Outcome, Recorded, Redefined, Settled
+from engine.steps import Begun, Outcome, Recorded, Redefined, Seen, Settled
 
 log = structlog.get_logger("bucketline.progress")
 
@@ -41,7 +42,7 @@ class Progress(Middleware):
         assert isinstance(broker, WakingBroker)
         held = errand.lease
         try:
-            onward = report(self.runtime, broker, held, operation_of(held, errand.outcome))
+            onward = report(self.runtime, broker, held, operation_of(self.runtime, held, errand.outcome))
         except LedgerUnavailable:
             log.warning(
                 "could not record a finished step before the shutdown", transfer=held.transfer, number=held.number
@@ -51,6 +52,16 @@ class Progress(Middleware):
             self.runtime.owed.add(held.job)
         if not onward.fresh and isinstance(errand.outcome, Begun):
             self._close(held, errand.outcome.session)
+        if onward.fresh and isinstance(errand.outcome, Seen):
+            self._remember(errand.outcome.sidecar)
+
+    def _remember(self, sidecar: Sidecar) -> None:
+        """What was seen goes to the disk, too: a job that Redis loses has to be made again with the same content."""
+        self.runtime.forget_source(sidecar.spec.id)
+        try:
+            self.runtime.spool.rewrite_sidecar(sidecar.spec.id, dumps(sidecar))
+        except EngineError as error:
+            log.warning("what was seen of a source is not on the disk", job=sidecar.spec.id, code=error.code)
 
     def _close(self, held: Lease, session: dict[str, Any]) -> None:
         """A session that was opened too late, by a process that had stood still: the transfer has another one by now,
@@ -64,12 +75,15 @@ class Progress(Middleware):
             log.warning("a session that was opened too late stays open", transfer=held.transfer, code=error.code)
 
 
-def operation_of(held: Lease, outcome: Outcome) -> Operation[Onward]:
+def operation_of(runtime: Runtime, held: Lease, outcome: Outcome) -> Operation[Onward]:
     """The ledger operation that makes an outcome a fact."""
     if isinstance(outcome, Recorded):
         return operations.record(held, outcome.size, outcome.packed, outcome.proved)
     if isinstance(outcome, Begun):
         return operations.begun(held, outcome.session, outcome.key, outcome.url)
+    if isinstance(outcome, Seen):
+        spec = outcome.sidecar.spec
+        return operations.seen(held, outcome.sidecar, outcome.numbers, operations.keep_seconds(spec, runtime.settings))
     if isinstance(outcome, Redefined):
         return operations.redefine(held, outcome.plan)
     if isinstance(outcome, Settled):

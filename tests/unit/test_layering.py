@@ -56,6 +56,8 @@ EFFECTS = {
     "spool",
     "tombstones",
     "sources",
+    "drawn",
+    "stored",
     "ledger",
 }
 
