@@ -91,8 +91,9 @@ def _map_value(value: Any, pointer: str) -> dict[str, str]:
 
 
 # What a source may have, by the member that says what it is.
-_SOURCES = {"path": ("path",), "destination": ("destination", "key")}
-_SOURCE_FORMS = '{"path": …} or {"destination": …, "key": …}'
+_SOURCES = {"path": ("path",), "url": ("url", "credentials"), "destination": ("destination", "key")}
+_SOURCE_FORMS = '{"path": …}, {"url": …} or {"destination": …, "key": …}'
+_MAY_BE_LEFT_OUT = "credentials"
 
 
 def _source_value(value: Any, pointer: str) -> dict[str, str]:
@@ -109,7 +110,7 @@ def _source_value(value: Any, pointer: str) -> dict[str, str]:
         if name not in _SOURCES[kinds[0]]:
             raise invalid(f"{pointer}/{name}", f"A source with {kinds[0]!r} has no {name!r}.")
     for name in _SOURCES[kinds[0]]:
-        if not source.get(name):
+        if not source.get(name) and (name in source or name != _MAY_BE_LEFT_OUT):
             raise invalid(f"{pointer}/{name}", f"The {name} is needed.")
     return source
 

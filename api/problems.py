@@ -61,6 +61,7 @@ TABLE: dict[str, Kind] = {
     "source_changed": Kind(409),
     "source_missing": Kind(409),
     "source_refused": Kind(409),
+    "address_refused": Kind(409),
     "source_corrupt": Kind(409),
     "destination_changed": Kind(409),
     "poison": Kind(409),

@@ -31,6 +31,7 @@ TITLES = {
     "source_corrupt": "The staged file changed after it was accepted",
     "source_changed": "The source changed while it was read",
     "source_missing": "There is nothing where the source should be",
+    "address_refused": "This address may not be imported from",
     "source_refused": "The source may not be read, or not in this way",
     "destination_changed": "The destination is no longer configured",
     "object_exists": "There is an object at this key already",

@@ -29,18 +29,22 @@ def look(runtime: Runtime, held: Lease) -> Seen:
     known = _known(runtime, held)
     if known is not None and known.spec.source.seen:
         return planned(runtime, held, known.spec, known.digest)  # it was seen before, and Redis forgot
-    found = runtime.origin(spec).look()
+    if spec.source.kind == "url":
+        from engine.importing import import_from_web  # brings a client for the web along
+
+        return import_from_web(runtime, held)
+    found = runtime.stored(spec).look()
     kind = spec.content_type or found.content_type or content_types.by_name(spec.name) or content_types.UNKNOWN
     spec = msgspec.structs.replace(spec, content_type=kind, source=pinned(spec.source, found))
     return planned(runtime, held, spec, Digest.unread(found.size))
 
 
-def planned(runtime: Runtime, held: Lease, spec: JobSpec, digest: Digest) -> Seen:
+def planned(runtime: Runtime, held: Lease, spec: JobSpec, digest: Digest, head: bytes = b"") -> Seen:
     """Every transfer of the job gets its plan; raises TooLarge, or Invalid where there is none."""
     limit = runtime.settings.max_size
     if limit is not None and digest.size > limit:
         raise TooLarge(f"The source has {digest.size} bytes; this server takes at most {limit} (BUCKETLINE_MAX_SIZE).")
-    spec, plans = Desk(runtime.configuration, runtime.settings).finish(spec, digest, b"")
+    spec, plans = Desk(runtime.configuration, runtime.settings).finish(spec, digest, head)
     plans = [_copied(plan, digest.size) if _copies(runtime, spec, plan) else plan for plan in plans]
     return Seen(_sidecar(runtime, held, spec, digest, plans), tuple(range(len(plans))))
 

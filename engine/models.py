@@ -53,17 +53,24 @@ Priority = Literal["high", "normal", "low"]
 
 
 class Source(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Where the bytes are: in the spool (`body`), at a path below an allowed root, or at another destination. Its pins
-    say which content is meant, wherever something else may take its place.
+    """Where the bytes are: in the spool (`body`), at a path below an allowed root, at another destination, or at a URL.
+    Its pins say which content is meant, wherever something else may take its place.
     """
 
-    kind: Literal["body", "path", "destination"] = "body"
+    kind: Literal["body", "path", "destination", "url"] = "body"
     path: str | None = None
     mtime_ns: int = 0
     inode: int = 0
     destination: str = ""
     key: str = ""
     """At that destination, without its prefix."""
+    url: str = ""
+    credentials: str = ""
+    named: bool = False
+    """The client gave the name; otherwise the web server may."""
+    modified: str = ""
+    held: bool = False
+    """It could be read only once, and is in the spool."""
     seen: bool = False
     """A worker has looked at it: size, pins and plans are known. Always so for a body and a path."""
     etag: str = ""
@@ -76,12 +83,12 @@ class Source(msgspec.Struct, frozen=True, omit_defaults=True):
     @property
     def spooled(self) -> bool:
         """Whether the bytes are in the spool, and their digests known."""
-        return self.kind == "body"
+        return self.kind == "body" or self.held
 
     @property
     def distant(self) -> bool:
         """Whether the job was accepted before anybody looked at its source."""
-        return self.kind == "destination"
+        return self.kind in ("destination", "url")
 
     @property
     def unseen(self) -> bool:

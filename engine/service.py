@@ -115,7 +115,8 @@ class AsyncService:
 
     async def submit_source(self, spec: JobSpec) -> Json:
         """A job whose bytes are somewhere else."""
-        if spec.checksum or wanted_digests(spec) or (spec.key is None and keys.needs_content(spec.key_template)):
+        asks = spec.checksum or wanted_digests(spec) or (spec.key is None and keys.needs_content(spec.key_template))
+        if asks and spec.source.kind != "url":
             detail = "A source is not read at submit: it can have neither a checksum nor a key made of its content."
             pointer = "/checksum" if spec.checksum else "/key_template"
             raise Invalid(detail, errors=[{"pointer": pointer, "detail": detail}])

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 import uuid_utils
 
+from backends.addresses import Rules, place_of
 from backends.base import FURTHER_PROPERTIES
 from backends.config import Configuration, UnknownDestination
 from backends.registry import Destination
@@ -204,8 +205,10 @@ class Desk:
         given = options.source
         if set(given) == {"destination", "key"}:
             return self._stored(given["destination"], given["key"], faults)
+        if "url" in given and set(given) <= {"url", "credentials"}:
+            return self._web(given["url"], given.get("credentials"), bool(options.name), faults)
         if set(given) != {"path"}:
-            faults.add("/source", 'A source is {"path": …} or {"destination": …, "key": …}.')
+            faults.add("/source", 'A source is {"path": …}, {"url": …} or {"destination": …, "key": …}.')
             return Source()
         path = given["path"]
         if not isinstance(path, str) or not path or "\0" in path:
@@ -224,6 +227,24 @@ class Desk:
             faults.add("/source/key", _fault_of_key(key, [self.configuration.destinations[destination]]))
             return Source(kind="destination", destination=destination, key=key)
         return Source()
+
+    def _web(self, url: Any, credentials: Any, named: bool, faults: Faults) -> Source:
+        """What a URL says for certain; what it resolves to is looked at by the worker that connects."""
+        try:
+            place = place_of(str(url))
+        except ValueError as fault:
+            faults.add("/source/url", str(fault))
+            return Source()
+        rules = Rules.of(self.settings.import_ports, self.settings.import_allow)
+        faults.add("/source/url", rules.fault_of(place))
+        if credentials is not None:
+            known = self.configuration.credentials
+            if credentials not in known:
+                names = ", ".join(sorted(known)) or "none"
+                faults.add("/source/credentials", f"There are no credentials {credentials!r}; known are: {names}.")
+            elif place.origin not in known[credentials].origins:
+                faults.add("/source/credentials", f"These credentials may not be sent to {place.origin}.")
+        return Source(kind="url", url=str(url).partition("#")[0], credentials=credentials or "", named=named)
 
     def _path(self, path: str, faults: Faults) -> Source:
         """A path counts only as what it really is, behind all links, and only below an allowed root."""
@@ -248,6 +269,8 @@ class Desk:
         for member in ("path", "key"):
             if not name and options.source and isinstance(options.source.get(member), str):
                 name = keys.last_segment(options.source[member])
+        if not name and options.source and isinstance(options.source.get("url"), str):
+            name = _name_in_url(options.source["url"])
         if not name and options.key:
             name = keys.last_segment(options.key)
             name = None if keys.fault_of_name(name) else name
@@ -259,10 +282,7 @@ class Desk:
         given = options.content_type
         if given is None:
             return None if source.distant else content_types.by_name(name)  # where it is, it may have one
-        if len(given) > 255 or not given.isascii() or not _CONTENT_TYPE.fullmatch(given):
-            faults.add(
-                "/content_type", "A content type is type/subtype, with parameters if need be, in printable ASCII."
-            )
+        faults.add("/content_type", fault_of_content_type(given))
         return given
 
     def _metadata(self, options: SubmitOptions, faults: Faults) -> dict[str, str]:
@@ -333,7 +353,7 @@ class Desk:
         read.
         """
         faults = Faults()
-        if spec.key is None and keys.needs_content(spec.key_template):
+        if spec.key is None and (keys.needs_content(spec.key_template) or _waits_for_name(spec)):
             self._check_objects(spec, STAND_IN, destinations, faults)
             faults.raise_if_any()
             return spec
@@ -346,6 +366,27 @@ class Desk:
         self._check_objects(spec, key, destinations, faults)
         faults.raise_if_any()
         return msgspec.structs.replace(spec, key=key)
+
+
+def fault_of_content_type(given: str) -> str | None:
+    """Why this cannot be a content type, or None."""
+    if len(given) <= 255 and given.isascii() and _CONTENT_TYPE.fullmatch(given):
+        return None
+    return "A content type is type/subtype, with parameters if need be, in printable ASCII."
+
+
+def _waits_for_name(spec: JobSpec) -> bool:
+    """Whether the key depends on a name that a web server may give."""
+    asks = not {"name", "stem", "ext"}.isdisjoint(keys.fields_of(spec.key_template))
+    return spec.source.kind == "url" and not spec.source.named and asks
+
+
+def _name_in_url(url: str) -> str | None:
+    try:
+        name = place_of(url).name
+    except ValueError:
+        return None
+    return name if name and keys.fault_of_name(name) is None else None
 
 
 def _further_properties(options: SubmitOptions, faults: Faults) -> dict[str, Any]:

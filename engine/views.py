@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from backends.addresses import place_of
 from backends.base import FURTHER_PROPERTIES
 from engine.models import JOB_OVER, JobSpec
 from engine.planner import Plan
@@ -69,6 +70,8 @@ def _source_view(spec: JobSpec, fields: dict[str, str]) -> Json:
     view: Json = {"kind": source.kind}
     if source.kind == "destination":
         view |= {"destination": source.destination, "key": source.key}
+    if source.kind == "url":
+        view |= {"url": place_of(source.url).shown, "credentials": source.credentials or None}
     until = moment(fields.get("until")) if fields.get("state") in JOB_OVER else None
     return {**view, "available_until": until if source.spooled or not source.distant else None}
 

@@ -59,7 +59,10 @@ class Progress(Middleware):
         """What was seen goes to the disk, too: a job that Redis loses has to be made again with the same content."""
         self.runtime.forget_source(sidecar.spec.id)
         try:
-            self.runtime.spool.rewrite_sidecar(sidecar.spec.id, dumps(sidecar))
+            if sidecar.spec.source.held:
+                self.runtime.spool.brought_in(sidecar.spec.id)
+            else:
+                self.runtime.spool.rewrite_sidecar(sidecar.spec.id, dumps(sidecar))
         except EngineError as error:
             log.warning("what was seen of a source is not on the disk", job=sidecar.spec.id, code=error.code)
 

@@ -58,6 +58,7 @@ EFFECTS = {
     "sources",
     "drawn",
     "stored",
+    "imported",
     "ledger",
 }
 
