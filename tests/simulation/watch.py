@@ -35,6 +35,7 @@ ONE_JOB = frozenset(
         "received",
         "record",
         "restore",
+        "seen",
         "settle",
     ]
 )
