@@ -17,7 +17,7 @@ from engine.planner import Plan
 from engine.records import Lease
 from engine.steps import Seen
 from engine.stored import pinned
-from engine.submission import Desk, plan_for, transfer_plan
+from engine.submission import Desk, fault_of_content_type, plan_for, transfer_plan
 
 if TYPE_CHECKING:
     from engine.runtime import Runtime, Store
@@ -34,7 +34,8 @@ def look(runtime: Runtime, held: Lease) -> Seen:
 
         return import_from_web(runtime, held)
     found = runtime.stored(spec).look()
-    kind = spec.content_type or found.content_type or content_types.by_name(spec.name) or content_types.UNKNOWN
+    told = found.content_type if fault_of_content_type(found.content_type or "") is None else None
+    kind = spec.content_type or told or content_types.by_name(spec.name) or content_types.UNKNOWN
     spec = msgspec.structs.replace(spec, content_type=kind, source=pinned(spec.source, found))
     return planned(runtime, held, spec, Digest.unread(found.size))
 

@@ -256,6 +256,7 @@ def _copied(
     if not work.source.intact(0, work.lease.size):
         yield from _remove(work, info)
         raise SourceCorrupt("The source changed while it was copied.", code="source_changed")
+    yield from _close_strays(work, all_of_them=True)  # a copy in ranges that ended with its worker is such a session
     return (yield from _verified_or_removed(work, info))
 
 

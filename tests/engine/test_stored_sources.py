@@ -144,6 +144,57 @@ async def test_a_copy_that_is_refused_is_carried(service: AsyncService, rig: Rig
     assert rig.transfer(job)["part_size"] == str(PART)
 
 
+@pytest.mark.parametrize("carried", [True, False], ids=["carried", "copied"])
+@pytest.mark.parametrize("there", [BIG, BIG[::-1]], ids=["same", "other"])
+async def test_what_is_there_already_is_skipped_when_it_is_the_same(
+    service: AsyncService, rig: Rig, drawer: Drawer, there: bytes, carried: bool
+) -> None:
+    put(rig, "film.mp4")
+    put(rig, "copy", there, "archive")
+    if carried:
+        tap(rig)
+    job = await submit(service, rig, key="copy", on_conflict="skip_same")
+    work(rig, drawer)
+    view, _ = await service.job(job)
+    assert view["state"] == "succeeded"
+    assert (view["transfers"][0]["verified_by"] == "skip_same") == (there == BIG)
+    assert rig.archive.read("copy") == BIG
+
+
+@pytest.mark.parametrize("carried", [True, False], ids=["carried", "copied"])
+async def test_a_key_that_is_taken(service: AsyncService, rig: Rig, drawer: Drawer, carried: bool) -> None:
+    put(rig, "film.mp4")
+    put(rig, "copy.mp4", b"mine", "archive")
+    if carried:
+        tap(rig)
+    renamed = await submit(service, rig, key="copy.mp4", on_conflict="rename")
+    work(rig, drawer)
+    refused = await submit(service, rig, key="copy.mp4", on_conflict="fail")
+    work(rig, drawer)
+    assert (rig.state(renamed), rig.state(refused), error_of(rig, refused)) == ("succeeded", "failed", "object_exists")
+    assert (rig.archive.read("copy.mp4"), rig.archive.read("copy-1.mp4")) == (b"mine", BIG)
+
+
+async def test_a_worker_that_has_to_go_gives_its_range_back(service: AsyncService, rig: Rig, drawer: Drawer) -> None:
+    put(rig, "film.mp4")
+    wire = tap(rig)
+    job = await submit(service, rig, key="copy")
+    rig.work(f"{job}/0")
+    rig.work(f"{job}/0")
+    before = rig.transfer(job)["attempts"]
+    wire.taps["read_range"] = lambda *args: rig.runtime.interrupted.set()
+    rig.work(f"{job}/0", lane="parts")
+    rig.runtime.interrupted.clear()
+    wire.taps.clear()
+    assert rig.transfer(job)["attempts"] == before
+    rig.books.later(5)
+    work(rig, drawer)
+    rig.work(f"{job}/0", lane="parts")
+    rig.work_all()
+    assert rig.state(job) == "succeeded"
+    assert rig.archive.read("copy") == BIG
+
+
 # -- what goes wrong --------------------------------------------------------------------------------------------------
 
 
