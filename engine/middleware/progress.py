@@ -13,7 +13,7 @@ from backends.errors import BackendError
 from engine import operations
 from engine.broker import WakingBroker
 from engine.errors import EngineError, LedgerUnavailable
-from engine.models import Sidecar, dumps
+from engine.models import JOB_OVER, Sidecar, dumps
 from engine.operations import Operation
 from engine.records import Lease, Onward
 from engine.reports import report
@@ -52,8 +52,11 @@ class Progress(Middleware):
             self.runtime.owed.add(held.job)
         if not onward.fresh and isinstance(errand.outcome, Begun):
             self._close(held, errand.outcome.session)
-        if onward.fresh and isinstance(errand.outcome, Seen):
-            self._remember(errand.outcome.sidecar)
+        if isinstance(errand.outcome, Seen):
+            if onward.fresh:
+                self._remember(errand.outcome.sidecar)
+            else:
+                self._clear(held)
 
     def _remember(self, sidecar: Sidecar) -> None:
         """What was seen goes to the disk, too: a job that Redis loses has to be made again with the same content."""
@@ -65,6 +68,17 @@ class Progress(Middleware):
                 self.runtime.spool.rewrite_sidecar(sidecar.spec.id, dumps(sidecar))
         except EngineError as error:
             log.warning("what was seen of a source is not on the disk", job=sidecar.spec.id, code=error.code)
+
+    def _clear(self, held: Lease) -> None:
+        """A file that was brought into the spool too late, for a job that is over, does not stay until somebody
+        reconciles.
+        """
+        try:
+            state, _ = self.runtime.ledger.run(operations.states([held.job]))[held.job]
+        except LedgerUnavailable:
+            return
+        if state in JOB_OVER:
+            self.runtime.undertaker.take(held.job)
 
     def _close(self, held: Lease, session: dict[str, Any]) -> None:
         """A session that was opened too late, by a process that had stood still: the transfer has another one by now,

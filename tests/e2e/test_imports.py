@@ -128,6 +128,19 @@ def test_the_file_changes_or_vanishes_midway(
         assert provider.read("copy") == five_parts
 
 
+def test_cancel_while_it_is_read_into_the_spool(stack: Stack, provider: Provider, web: WebServer) -> None:
+    web.pages["/film"].ranges = False
+    gate = Gate(web.pages["/film"], "bytes=0-0")
+    stack.worker()
+    job = submit(stack, f"{web.url}/film", key="copy")
+    eventually(gate.reached.is_set, "the file is being read", 60)
+    stack.talk.tell(job, "cancel")
+    gate.opened.set()
+    stack.check_end(job, "cancelled")
+    eventually(lambda: stack.spooled() == [], "nothing is left in the spool", 60)
+    assert not provider.path("copy").exists()
+
+
 def test_what_cannot_be_imported_says_why(stack: Stack, provider: Provider, web: WebServer) -> None:
     stack.worker()
     web.pages |= {

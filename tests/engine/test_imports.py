@@ -285,6 +285,20 @@ async def test_a_worker_that_died_behind_the_download_need_not_repeat_it(
     assert rig.space.read("film") == BIG
 
 
+async def test_a_job_that_was_cancelled_behind_the_download_leaves_nothing(
+    service: AsyncService, rig: Rig, drawer: Drawer, server: WebServer
+) -> None:
+    page = server.pages["/films/film.mp4"]
+    page.ranges = False
+    job = await submit(service, film(server), key="film")
+    page.before = lambda headers: rig.books.run(operations.command(job, "cancel")) and None
+    work(rig, drawer)
+    assert rig.state(job) == "cancelled"
+    rig.bury()
+    assert rig.files() == []
+    assert rig.space.objects == {}
+
+
 async def test_redis_forgets_everything_behind_the_download(
     service: AsyncService, rig: Rig, drawer: Drawer, server: WebServer
 ) -> None:
