@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from backends.addresses import place_of
 from backends.web import Answer
-from engine import content_types, keys
+from engine import content_types, keys, operations
 from engine.digests import Digest
+from engine.errors import LedgerUnavailable
 from engine.imported import PROBE, pinned_by, plain
 from engine.looking import planned
 from engine.models import JobSpec, dumps
 from engine.records import Lease
+from engine.retry import GivenBack
 from engine.steps import Seen
 from engine.submission import fault_of_content_type, wanted_digests
 
 if TYPE_CHECKING:
     from engine.runtime import Runtime
+
+TELL_SECONDS = 1.0
 
 
 def import_from_web(runtime: Runtime, held: Lease) -> Seen:
@@ -56,9 +61,13 @@ def _hold(runtime: Runtime, held: Lease, answer: Answer) -> Seen:
         runtime.spool.remove_incoming(held.job)  # of a worker that died
         incoming = runtime.spool.receive(held.job, answer.size, digests=wanted_digests(spec))
         try:
+            tell_at = 0.0
             for block in answer.blocks():
                 runtime.go_on()
                 incoming.write(block)
+                if runtime.monotonic() >= tell_at:
+                    _tell(runtime, held, incoming.received)
+                    tell_at = runtime.monotonic() + TELL_SECONDS
             seen = planned(runtime, held, spec, incoming.digest(), incoming.head)
             runtime.go_on()
             incoming.commit(dumps(seen.sidecar))
@@ -68,6 +77,13 @@ def _hold(runtime: Runtime, held: Lease, answer: Answer) -> Seen:
     finally:
         answer.close()
     return seen
+
+
+def _tell(runtime: Runtime, held: Lease, count: int) -> None:
+    """Shows how far it is. Nobody needs to know while Redis is away; a lease that is lost ends it."""
+    with contextlib.suppress(LedgerUnavailable):
+        if not runtime.ledger.run(operations.taken(held, count)):
+            raise GivenBack
 
 
 def _described(spec: JobSpec, answer: Answer) -> JobSpec:

@@ -128,6 +128,11 @@ def seen(held: Lease, sidecar: Sidecar, numbers: Sequence[int], keep_seconds: fl
     return Operation("seen", args, onward_of)
 
 
+def taken(held: Lease, count: int) -> Operation[bool]:
+    """So many bytes of the source were read into the spool; False when the lease is lost."""
+    return Operation("taken", (held.transfer, held.fence, count), bool)
+
+
 def command(job: str, action: str) -> Operation[tuple[str, str, list[Token]]]:
     """cancel, pause, resume or retry. Answers (done | already | conflict | source_gone | missing, state, tokens to
     send).

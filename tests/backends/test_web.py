@@ -18,6 +18,7 @@ from backends.addresses import Rules
 from backends.credentials import Credential
 from backends.errors import BackendError, ConnectionFailed, Throttled, TimedOut, TransientError, Unavailable
 from backends.web import Web, WebRefusal
+from tests import servers
 from tests.web import Page, WebServer
 
 DATA = bytes(range(256)) * 5000
@@ -264,7 +265,7 @@ def test_a_proxy_of_the_environment_is_not_used(web: Web, server: WebServer, mon
 def test_a_certificate_is_checked_against_the_name(tmp_path: Path) -> None:
     key, pem = tmp_path / "key.pem", tmp_path / "cert.pem"
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+        [servers.program("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
          "-keyout", key, "-out", pem, "-subj", "/CN=right.example", "-addext", "subjectAltName=DNS:right.example"],
         check=True, capture_output=True,
     )  # fmt: skip

@@ -243,6 +243,8 @@ async def test_a_download_that_is_cut_begins_again(
     server.pages["/films/film.mp4"] = Page(BIG, ranges=False, cut_at=1000)
     job = await submit(service, film(server), key="film")
     work(rig, drawer)
+    view, _ = await service.job(job)
+    assert (view["size"], view["received"]) == (None, 1000), "how far it was can be seen"
     assert rig.state(job) == "running"
     assert list((rig.settings.spool / "incoming").iterdir()) == []
     server.pages["/films/film.mp4"].cut_at = None
@@ -285,9 +287,22 @@ async def test_a_worker_that_died_behind_the_download_need_not_repeat_it(
     assert rig.space.read("film") == BIG
 
 
-async def test_a_job_that_was_cancelled_behind_the_download_leaves_nothing(
+async def test_a_download_stops_when_its_job_is_cancelled(
     service: AsyncService, rig: Rig, drawer: Drawer, server: WebServer
 ) -> None:
+    page = server.pages["/films/film.mp4"]
+    page.ranges = False
+    job = await submit(service, film(server), key="film")
+    page.before = lambda headers: rig.books.run(operations.command(job, "cancel")) and None
+    work(rig, drawer)
+    assert (rig.state(job), rig.job(job)["received"]) == ("cancelled", "0")
+    assert rig.files() == [f"{job}.path.json"], "the sweeper has not looked yet"
+
+
+async def test_a_job_that_was_cancelled_behind_the_download_leaves_nothing(
+    service: AsyncService, rig: Rig, drawer: Drawer, server: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.importing._tell", lambda *args: None)  # it does not notice in time
     page = server.pages["/films/film.mp4"]
     page.ranges = False
     job = await submit(service, film(server), key="film")

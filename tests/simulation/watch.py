@@ -37,6 +37,7 @@ ONE_JOB = frozenset(
         "restore",
         "seen",
         "settle",
+        "taken",
     ]
 )
 READ_ONLY = frozenset(["dump", "states", "read", "receipts", "parts", "page", "stats", "renew"])
