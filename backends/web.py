@@ -240,6 +240,7 @@ def _guarded(base: type[Any], addresses: Callable[[str, int], list[str]]) -> typ
             finally:
                 stopper.cancel()
             if late.is_set():  # http.client takes the end of the connection for the end of the headers
+                response.close()
                 raise TimeoutError("the headers took too long")
             return response
 

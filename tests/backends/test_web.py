@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +32,20 @@ def server() -> Iterator[WebServer]:
         yield found
 
 
+MakeWeb = Callable[..., Web]
+
+
 @pytest.fixture
-def web(server: WebServer) -> Iterator[Web]:
+def make_web() -> Iterator[MakeWeb]:
+    """Makes clients, which are closed behind the test."""
+    with contextlib.ExitStack() as ending:
+        yield lambda *given, **named: ending.enter_context(contextlib.closing(Web(*given, **named)))
+
+
+@pytest.fixture
+def web(make_web: MakeWeb, server: WebServer) -> Web:
     """A client to whom the test's server is a part of the internet, by its address only."""
-    found = Web(Rules.of((server.port,), ("127.0.0.1",)))
-    yield found
-    found.close()
+    return make_web(Rules.of((server.port,), ("127.0.0.1",)))
 
 
 def read(web: Web, url: str, **headers: str) -> bytes:
@@ -129,7 +138,7 @@ def test_a_body_without_an_end_of_its_own(web: Web, server: WebServer) -> None:
 
 
 @pytest.mark.parametrize("said", [b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\nX", b"HTTP/1.1"])
-def test_headers_that_break_off(said: bytes) -> None:
+def test_headers_that_break_off(make_web: MakeWeb, said: bytes) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def answer() -> None:
@@ -142,7 +151,7 @@ def test_headers_that_break_off(said: bytes) -> None:
         thread.start()
         port = listener.getsockname()[1]
         with pytest.raises(BackendError):
-            read(Web(Rules.of((port,), ("127.0.0.1",))), f"http://127.0.0.1:{port}/")
+            read(make_web(Rules.of((port,), ("127.0.0.1",))), f"http://127.0.0.1:{port}/")
         thread.join()
 
 
@@ -153,7 +162,7 @@ def test_a_body_that_crawls(web: Web, server: WebServer, monkeypatch: pytest.Mon
         read(web, f"{server.url}/film")
 
 
-def test_headers_that_trickle_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_headers_that_trickle_for_ever(make_web: MakeWeb, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "HEADER_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         over = threading.Event()
@@ -172,7 +181,7 @@ def test_headers_that_trickle_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
         thread.start()
         port = listener.getsockname()[1]
         with pytest.raises(TransientError):
-            Web(Rules.of((port,), ("127.0.0.1",))).get(f"http://127.0.0.1:{port}/", {})
+            make_web(Rules.of((port,), ("127.0.0.1",))).get(f"http://127.0.0.1:{port}/", {})
         over.set()
         thread.join()
 
@@ -216,14 +225,14 @@ def test_what_is_not_ascii_in_a_redirect_is_encoded(web: Web, server: WebServer)
 # -- addresses --------------------------------------------------------------------------------------------------------
 
 
-def test_nothing_private_is_reached_by_a_name_whatever_it_resolves_to(server: WebServer) -> None:
+def test_nothing_private_is_reached_by_a_name_whatever_it_resolves_to(make_web: MakeWeb, server: WebServer) -> None:
     for addresses in (["127.0.0.1"], ["1.1.1.1", "127.0.0.1"], ["::ffff:127.0.0.1"], ["fe80::1%eth0"], []):
-        web = Web(Rules.of((server.port,), ()), lambda host, port, found=addresses: found)  # type: ignore[misc]
+        web = make_web(Rules.of((server.port,), ()), lambda host, port, found=addresses: found)  # type: ignore[misc]
         assert refusal(web, f"http://public.example:{server.port}/film") == "address_refused"
     assert server.seen == []
 
 
-def test_a_name_that_changes_its_mind_is_asked_once_for_each_connection(server: WebServer) -> None:
+def test_a_name_that_changes_its_mind_is_asked_once_for_each_connection(make_web: MakeWeb, server: WebServer) -> None:
     """Rebinding: what was looked at is what is connected to."""
     asked = []
 
@@ -231,30 +240,30 @@ def test_a_name_that_changes_its_mind_is_asked_once_for_each_connection(server: 
         asked.append(host)
         return ["127.0.0.1"] if len(asked) == 1 else ["169.254.169.254"]
 
-    web = Web(Rules.of((server.port,), ("127.0.0.1",)), resolver)
+    web = make_web(Rules.of((server.port,), ("127.0.0.1",)), resolver)
     assert read(web, f"http://public.example:{server.port}/film") == DATA
     assert asked == ["public.example"]
     assert server.seen[0].headers["host"] == f"public.example:{server.port}"
 
 
-def test_the_next_address_is_tried_when_one_is_dead(server: WebServer) -> None:
-    web = Web(Rules.of((server.port,), ("127.0.0.0/8",)), lambda host, port: ["127.0.0.77", "127.0.0.1"])
+def test_the_next_address_is_tried_when_one_is_dead(make_web: MakeWeb, server: WebServer) -> None:
+    web = make_web(Rules.of((server.port,), ("127.0.0.0/8",)), lambda host, port: ["127.0.0.77", "127.0.0.1"])
     assert read(web, f"http://public.example:{server.port}/film") == DATA
 
 
-def test_a_name_that_nobody_knows_may_be_known_later(server: WebServer) -> None:
+def test_a_name_that_nobody_knows_may_be_known_later(make_web: MakeWeb, server: WebServer) -> None:
     def resolver(host: str, port: int) -> list[str]:
         raise socket.gaierror(socket.EAI_NONAME, "unknown")
 
     with pytest.raises(ConnectionFailed, match="cannot be resolved"):
-        Web(Rules.of((80,), ()), resolver).get("http://public.example/", {})
+        make_web(Rules.of((80,), ()), resolver).get("http://public.example/", {})
 
 
-def test_a_closed_port(server: WebServer) -> None:
+def test_a_closed_port(make_web: MakeWeb, server: WebServer) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
     with pytest.raises(ConnectionFailed):
-        Web(Rules.of((port,), ("127.0.0.1",))).get(f"http://127.0.0.1:{port}/", {})
+        make_web(Rules.of((port,), ("127.0.0.1",))).get(f"http://127.0.0.1:{port}/", {})
 
 
 def test_a_proxy_of_the_environment_is_not_used(web: Web, server: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,25 +271,23 @@ def test_a_proxy_of_the_environment_is_not_used(web: Web, server: WebServer, mon
     assert read(web, f"{server.url}/film") == DATA
 
 
-def test_a_certificate_is_checked_against_the_name(tmp_path: Path) -> None:
+def test_a_certificate_is_checked_against_the_name(make_web: MakeWeb, tmp_path: Path) -> None:
     key, pem = tmp_path / "key.pem", tmp_path / "cert.pem"
-    subprocess.run(
-        [servers.program("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-         "-keyout", key, "-out", pem, "-subj", "/CN=right.example", "-addext", "subjectAltName=DNS:right.example"],
-        check=True, capture_output=True,
-    )  # fmt: skip
+    command = [servers.program("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
+    command += ["-nodes", "-days", "2", "-subj", "/CN=right.example", "-addext", "subjectAltName=DNS:right.example"]
+    subprocess.run([*command, "-keyout", key, "-out", pem], check=True, capture_output=True)
     with WebServer() as server:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(pem, key)
         server._server.socket = context.wrap_socket(server._server.socket, server_side=True)
         server.pages["/film"] = Page(DATA)
         rules = Rules.of((server.port,), ("127.0.0.1",))
-        web = Web(rules, lambda host, port: ["127.0.0.1"], ca_file=str(pem))
+        web = make_web(rules, lambda host, port: ["127.0.0.1"], ca_file=str(pem))
         assert read(web, f"https://right.example:{server.port}/film") == DATA
         with pytest.raises(ConnectionFailed, match="certificate"):
             web.get(f"https://wrong.example:{server.port}/film", {})
         with pytest.raises(ConnectionFailed, match="certificate"):
-            Web(rules, lambda host, port: ["127.0.0.1"]).get(f"https://right.example:{server.port}/film", {})
+            make_web(rules, lambda host, port: ["127.0.0.1"]).get(f"https://right.example:{server.port}/film", {})
 
 
 # -- credentials ------------------------------------------------------------------------------------------------------
@@ -299,10 +306,10 @@ def test_credentials_go_to_their_hosts_and_to_nobody_else(web: Web, server: WebS
     assert "Bearer" not in repr(key)
 
 
-def test_credentials_do_not_follow_a_redirect_to_another_host(server: WebServer) -> None:
+def test_credentials_do_not_follow_a_redirect_to_another_host(make_web: MakeWeb, server: WebServer) -> None:
     with WebServer() as other:
         other.pages["/film"] = Page(DATA)
-        web = Web(Rules.of((server.port, other.port), ("127.0.0.1",)))
+        web = make_web(Rules.of((server.port, other.port), ("127.0.0.1",)))
         key = Credential({"Authorization": "Bearer x"}, frozenset({server.url, other.url}))
         answer = web.get(redirect(server, f"{other.url}/film"), {}, key)
         assert b"".join(answer.blocks()) == DATA
