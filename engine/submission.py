@@ -17,7 +17,6 @@ from typing import Any
 import msgspec
 import uuid_utils
 
-from backends.addresses import Rules, place_of
 from backends.base import FURTHER_PROPERTIES
 from backends.config import Configuration, UnknownDestination
 from backends.registry import Destination
@@ -26,6 +25,7 @@ from engine.config import Settings
 from engine.digests import Digest
 from engine.errors import ChecksumMismatch, Conflict, Invalid, TooLarge
 from engine.models import JobSpec, Source, SubmitOptions, TransferPlan
+from engine.named_sources import name_in_url, stored_source, waits_for_name, web_source
 from engine.planner import Plan, Unplannable, plan
 
 MAX_METADATA_BYTES = 2048
@@ -204,9 +204,9 @@ class Desk:
             return Source()
         given = options.source
         if set(given) == {"destination", "key"}:
-            return self._stored(given["destination"], given["key"], faults)
+            return stored_source(self.configuration, given["destination"], given["key"], faults)
         if "url" in given and set(given) <= {"url", "credentials"}:
-            return self._web(given["url"], given.get("credentials"), bool(options.name), faults)
+            return web_source(self.configuration, self.settings, given, faults, named=bool(options.name))
         if set(given) != {"path"}:
             faults.add("/source", 'A source is {"path": …}, {"url": …} or {"destination": …, "key": …}.')
             return Source()
@@ -215,36 +215,6 @@ class Desk:
             faults.add("/source/path", "A path is text, and not empty.")
             return Source()
         return self._path(path, faults)
-
-    def _stored(self, destination: Any, key: Any, faults: Faults) -> Source:
-        """What is known of an object without asking its store."""
-        if not isinstance(destination, str) or destination not in self.configuration.destinations:
-            known = ", ".join(sorted(self.configuration.destinations))
-            faults.add("/source/destination", f"There is no destination {destination!r}; there are {known}.")
-        elif not isinstance(key, str):
-            faults.add("/source/key", "A key is text.")
-        else:
-            faults.add("/source/key", _fault_of_key(key, [self.configuration.destinations[destination]]))
-            return Source(kind="destination", destination=destination, key=key)
-        return Source()
-
-    def _web(self, url: Any, credentials: Any, named: bool, faults: Faults) -> Source:
-        """What a URL says for certain; what it resolves to is looked at by the worker that connects."""
-        try:
-            place = place_of(str(url))
-        except ValueError as fault:
-            faults.add("/source/url", str(fault))
-            return Source()
-        rules = Rules.of(self.settings.import_ports, self.settings.import_allow)
-        faults.add("/source/url", rules.fault_of(place))
-        if credentials is not None:
-            known = self.configuration.credentials
-            if credentials not in known:
-                names = ", ".join(sorted(known)) or "none"
-                faults.add("/source/credentials", f"There are no credentials {credentials!r}; known are: {names}.")
-            elif place.origin not in known[credentials].origins:
-                faults.add("/source/credentials", f"These credentials may not be sent to {place.origin}.")
-        return Source(kind="url", url=str(url).partition("#")[0], credentials=credentials or "", named=named)
 
     def _path(self, path: str, faults: Faults) -> Source:
         """A path counts only as what it really is, behind all links, and only below an allowed root."""
@@ -270,7 +240,7 @@ class Desk:
             if not name and options.source and isinstance(options.source.get(member), str):
                 name = keys.last_segment(options.source[member])
         if not name and options.source and isinstance(options.source.get("url"), str):
-            name = _name_in_url(options.source["url"])
+            name = name_in_url(options.source["url"])
         if not name and options.key:
             name = keys.last_segment(options.key)
             name = None if keys.fault_of_name(name) else name
@@ -353,7 +323,7 @@ class Desk:
         read.
         """
         faults = Faults()
-        if spec.key is None and (keys.needs_content(spec.key_template) or _waits_for_name(spec)):
+        if spec.key is None and (keys.needs_content(spec.key_template) or waits_for_name(spec)):
             self._check_objects(spec, STAND_IN, destinations, faults)
             faults.raise_if_any()
             return spec
@@ -373,20 +343,6 @@ def fault_of_content_type(given: str) -> str | None:
     if len(given) <= 255 and given.isascii() and _CONTENT_TYPE.fullmatch(given):
         return None
     return "A content type is type/subtype, with parameters if need be, in printable ASCII."
-
-
-def _waits_for_name(spec: JobSpec) -> bool:
-    """Whether the key depends on a name that a web server may give."""
-    asks = not {"name", "stem", "ext"}.isdisjoint(keys.fields_of(spec.key_template))
-    return spec.source.kind == "url" and not spec.source.named and asks
-
-
-def _name_in_url(url: str) -> str | None:
-    try:
-        name = place_of(url).name
-    except ValueError:
-        return None
-    return name if name and keys.fault_of_name(name) is None else None
 
 
 def _further_properties(options: SubmitOptions, faults: Faults) -> dict[str, Any]:
