@@ -27,6 +27,8 @@ def look(runtime: Runtime, held: Lease) -> Seen:
     """The outcome of looking at the source; raises EngineError `source_missing` or `source_refused`, and others."""
     spec = held.spec
     known = _known(runtime, held)
+    for plan in known.transfers if known is not None else []:
+        runtime.follow(plan.destination, plan.fingerprint)  # what was submitted for a new place is planned for that one
     if known is not None and known.spec.source.seen:
         return planned(runtime, held, known.spec, known.digest)  # it was seen before, and Redis forgot
     if spec.source.kind == "url":

@@ -64,6 +64,8 @@ class Source(msgspec.Struct, frozen=True, omit_defaults=True):
     destination: str = ""
     key: str = ""
     """At that destination, without its prefix."""
+    fingerprint: str = ""
+    """Of that destination, when the job was submitted."""
     url: str = ""
     credentials: str = ""
     named: bool = False

@@ -26,7 +26,7 @@ def stored_source(configuration: Configuration, destination: Any, key: Any, faul
         faults.add("/source/key", "A key is text.")
     else:
         faults.add("/source/key", keys.fault_of_key(key))
-        return Source(kind="destination", destination=destination, key=key)
+        return Source(kind="destination", destination=destination, key=key, fingerprint=known[destination].fingerprint)
     return Source()
 
 

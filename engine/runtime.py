@@ -99,13 +99,17 @@ class Runtime:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def store_of(self, lease: Lease) -> Store:
-        """Where the lease's step works. When that is not what the transfer was planned for, plugins.toml may have been
-        changed, and read by the API before us.
-        """
-        known = self.configuration.destinations.get(lease.destination)
-        if known is None or known.fingerprint != lease.fingerprint:
-            self.refresh()
+        """Where the lease's step works."""
+        self.follow(lease.destination, lease.fingerprint)
         return self.store(lease.destination)
+
+    def follow(self, destination: str, fingerprint: str) -> None:
+        """When a destination is not what a job was made for, plugins.toml may have been changed, and read by the API
+        before us.
+        """
+        known = self.configuration.destinations.get(destination)
+        if known is None or known.fingerprint != fingerprint:
+            self.refresh()
 
     def store(self, name: str) -> Store:
         """The destination's backend, built at first use; EngineError when plugins.toml no longer has it."""
@@ -180,6 +184,8 @@ class Runtime:
         with self._lock:
             if self._web is None:
                 self._web = Web(Rules.of(self.settings.import_ports, self.settings.import_allow))
+        if source.credentials and source.credentials not in self.configuration.credentials:
+            self.refresh()
         credential = self.configuration.credentials.get(source.credentials)
         if source.credentials and credential is None:
             detail = f"plugins.toml has no credentials {source.credentials!r} any more."
@@ -192,6 +198,7 @@ class Runtime:
     def stored(self, spec: JobSpec, size: int | None = None) -> StoredOrigin:
         """The object that is a job's source; `size` when it is known."""
         source = spec.source
+        self.follow(source.destination, source.fingerprint)
         key = self.store(source.destination).destination.full_key(source.key)
         return StoredOrigin(lambda: self.store(source.destination).backend, key, source, size)
 

@@ -11,13 +11,16 @@ import pytest
 
 from backends.addresses import Rules
 from backends.checksums import crc32c, crc32c_text
+from backends.config import load
 from backends.credentials import Credential
 from backends.web import Web
 from engine import operations
 from engine.errors import Invalid
 from engine.looking import look
 from engine.models import Sidecar, SubmitOptions
+from engine.plugins_file import PluginsFile
 from engine.service import AsyncService
+from engine.submission import Desk
 from tests.engine.rig import PART, Rig
 from tests.engine.serving import Drawer, sha256
 from tests.engine.test_stored_sources import error_of, work
@@ -360,6 +363,29 @@ async def test_credentials(service: AsyncService, rig: Rig, drawer: Drawer, serv
     assert rig.state(job) == "succeeded"
     assert "Bearer" not in str(rig.job(job)) + str(rig.spool.read_sidecar(job))
     assert (await service.job(job))[0]["source"]["credentials"] == "partner"
+
+
+async def test_credentials_that_the_api_knows_already_are_looked_up_in_the_file(
+    service: AsyncService, rig: Rig, drawer: Drawer, server: WebServer
+) -> None:
+    rig.runtime.plugins = PluginsFile(rig.settings)
+    rig.plugins.chmod(0o600)
+    table = f'[credentials.partner]\nheaders = {{ X-Key = "hush" }}\nhosts = ["{server.url}"]\n'
+    rig.plugins.write_text(rig.plugins.read_text() + table)
+    service.desk = Desk(load(rig.plugins, {}), rig.runtime.settings)
+    server.pages["/films/film.mp4"].wants = {"X-Key": "hush"}
+    job = await submit(service, film(server), key="film", credentials="partner")
+    work(rig, drawer)
+    assert rig.state(job) == "succeeded"
+
+
+async def test_credentials_that_are_gone(service: AsyncService, rig: Rig, drawer: Drawer, server: WebServer) -> None:
+    service.configuration.credentials["partner"] = Credential({"A": "b"}, frozenset({server.url}))
+    job = await submit(service, film(server), key="film", credentials="partner")
+    rig.runtime.configuration.credentials.clear()
+    work(rig, drawer)
+    assert (rig.state(job), error_of(rig, job)) == ("failed", "source_refused")
+    assert server.seen == []
 
 
 async def test_a_name_that_resolves_to_us(service: AsyncService, rig: Rig, drawer: Drawer, server: WebServer) -> None:

@@ -10,11 +10,14 @@ import pytest
 
 from backends.base import MIB, Properties
 from backends.body import BytesBody
+from backends.config import load
 from backends.errors import AccessDenied, Throttled
 from engine import operations
 from engine.errors import Conflict, Invalid
 from engine.models import Sidecar, SubmitOptions
+from engine.plugins_file import PluginsFile
 from engine.service import AsyncService
+from engine.submission import Desk
 from tests.engine.rig import PART, Rig, tap
 from tests.engine.serving import Drawer
 
@@ -319,6 +322,32 @@ async def test_a_worker_that_dies_while_it_looks_costs_one_look(
     work(rig, drawer)
     assert rig.state(job) == "succeeded"
     assert rig.transfer(job).get("lost_begin", "0") == "0"
+
+
+async def test_what_the_api_has_read_already_of_plugins_toml_is_read_before_the_look(
+    service: AsyncService, rig: Rig, drawer: Drawer
+) -> None:
+    """What is planned must not go to, or come from, where the file said earlier."""
+    rig.runtime.plugins = PluginsFile(rig.settings)
+    put(rig, "film.mp4", b"the old place's")
+    put(rig, "new/film.mp4")
+    rig.runtime.store("archive")
+    text = rig.plugins.read_text()
+    rig.plugins.write_text(text.replace('backend = "memory"', 'backend = "memory"\nprefix = "new/"'))
+    service.desk = Desk(load(rig.plugins, {}), rig.settings)
+    job = await submit(service, rig, key="copy")
+    work(rig, drawer)
+    assert rig.state(job) == "succeeded"
+    assert rig.archive.read("new/copy") == BIG
+
+
+async def test_a_source_whose_destination_is_gone(service: AsyncService, rig: Rig, drawer: Drawer) -> None:
+    put(rig, "film.mp4")
+    job = await submit(service, rig, key="copy")
+    del rig.runtime.configuration.destinations["media"]
+    rig.runtime._stores.clear()
+    work(rig, drawer)
+    assert (rig.state(job), error_of(rig, job)) == ("failed", "destination_changed")
 
 
 # -- when Redis loses it ----------------------------------------------------------------------------------------------
