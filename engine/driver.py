@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -50,7 +49,7 @@ def perform(runtime: Runtime, errand: Errand) -> Outcome:
         capabilities=store.backend.capabilities,
         abilities=store.abilities,
         url_of=lambda key: store.destination.url_for(key.removeprefix(store.destination.prefix)),
-        receipts=runtime.ledger.run(operations.receipts(held.transfer)) if held.step == "complete" else {},
+        receipts=runtime.ledger.run(operations.receipts(held.transfer)) if _needs_receipts(held) else {},
         defaults=store.destination.properties,
         copies=(copies.backend, copies.destination.full_key(held.spec.source.key)) if copies is not None else None,
     )
@@ -60,6 +59,11 @@ def perform(runtime: Runtime, errand: Errand) -> Outcome:
         if copies is None:
             raise
         return carried_instead(runtime, held, store.destination)
+
+
+def _needs_receipts(held: Lease) -> bool:
+    """They join the object; and where nobody has read the source whole, they are what a found object is judged by."""
+    return held.step == "complete" or (held.step == "end" and not held.crc32c)
 
 
 def _was_to_be_copied(held: Lease, destination: Destination) -> bool:
@@ -139,7 +143,8 @@ class _Recalled:
     """
 
     def __init__(self, held: Lease) -> None:
-        self.crc32c = int.from_bytes(base64.b64decode(held.crc32c), "big") if held.crc32c else None
+        told = f"crc32c:{held.crc32c}" if held.crc32c else held.spec.source.checksum
+        self.crc32c = checksums.crc32c_value(told)
 
     def body(self, offset: int, size: int) -> Body:
         raise EngineError("An ending transfer reads no source.")

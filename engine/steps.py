@@ -51,10 +51,10 @@ class Source(Protocol):
 
 @runtime_checkable
 class ReadsThrough(Protocol):
-    """A source whose ranges are costly: it can be summed without keeping it."""
+    """A source that nobody has read whole. It can be summed without keeping it."""
 
     def read_through(self) -> int:
-        """The CRC32C of the whole."""
+        """The CRC32C of the whole, which is `crc32c` from then on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +143,7 @@ def begin(work: Work) -> Step:
     held = work.lease
     if held.lost_begin and (info := (yield from _ours(work))) is not None:
         yield from _close_strays(work, all_of_them=True)
+        _summed(work)  # an object that was found is not taken for the right one because of its size
         return (yield from _verified(work, info, proved=False))
     key, done = yield from _key_to_write(work)
     if done is not None:
@@ -224,6 +225,8 @@ def whole(work: Work) -> Step:
     held = work.lease
     if (held.attempt > 1 or held.lost_begin) and (info := (yield from _ours(work))) is not None:
         yield from _close_strays(work, all_of_them=True)
+        if work.copies is not None:
+            return (yield from _judged(work, info))
         return (yield from _verified_or_removed(work, info))
     key, done = yield from _key_to_write(work)
     if done is not None:
@@ -251,12 +254,17 @@ def whole(work: Work) -> Step:
 def _copied(
     work: Work, copies: tuple[Backend, str], key: str, options: dict[str, Any]
 ) -> Generator[Call, Any, Settled]:
-    """The destination copies by itself, and the provider answers for it: what counts is that it was the same source."""
+    """The destination copies by itself."""
     info: ObjectInfo = yield Call("copy_from", (*copies, key), options)
+    yield from _close_strays(work, all_of_them=True)  # a copy in ranges that ended with its worker is such a session
+    return (yield from _judged(work, info))
+
+
+def _judged(work: Work, info: ObjectInfo) -> Generator[Call, Any, Settled]:
+    """The provider answers for the bytes that it copied. What counts is that it was the same source."""
     if not work.source.intact(0, work.lease.size):
         yield from _remove(work, info)
         raise SourceCorrupt("The source changed while it was copied.", code="source_changed")
-    yield from _close_strays(work, all_of_them=True)  # a copy in ranges that ended with its worker is such a session
     if info.size == work.lease.size and (work.source.crc32c is None or not info.checksum):
         return Settled(info, "", "size", crc_text(work.source.crc32c))  # it is not read back: that would carry it
     return (yield from _verified_or_removed(work, info))
@@ -285,6 +293,8 @@ def end(work: Work) -> Step:
     info = yield from _ours(work)
     if info is not None:
         try:
+            if _expected_crc(work) is None:
+                raise IntegrityError("Nothing is known of the source by which this object could be judged.")
             return (yield from _verified(work, info, proved=False))
         except IntegrityError:
             yield from _remove(work, info)
@@ -367,10 +377,7 @@ def numbered(key: str, count: int) -> str:
 def _same(work: Work, info: ObjectInfo) -> Generator[Call, Any, Settled | None]:
     if info.size != work.lease.size:
         return None
-    expected = _expected_crc(work)
-    if expected is None:
-        source = work.source
-        expected = source.read_through() if isinstance(source, ReadsThrough) else source.body(0, info.size).crc32c
+    expected = _summed(work)
     if info.checksum and info.checksum.startswith("crc32c:"):
         same = info.checksum == f"crc32c:{crc_text(expected)}"
     elif "ReadsRanges" in work.abilities and expected is not None:
@@ -405,6 +412,14 @@ def _expected_crc(work: Work) -> int | None:
         size = min(held.part_size, held.size - (number - 1) * held.part_size)
         combined = combine_crc32c(combined, unpack_receipt(packed)[2], size)
     return combined
+
+
+def _summed(work: Work) -> int | None:
+    """The CRC32C of the source, which is read for it when nobody knows it yet."""
+    expected = _expected_crc(work)
+    if expected is None and isinstance(work.source, ReadsThrough):
+        return work.source.read_through()
+    return expected
 
 
 def _verified_or_removed(work: Work, info: ObjectInfo) -> Generator[Call, Any, Settled]:
