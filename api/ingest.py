@@ -70,7 +70,7 @@ class Intake:
         if gathered.get("source") is None:
             raise invalid("/source", "A JSON body needs a source; send a file as any other content type.")
         spec = self._service.prepare(gathered.options(), size=None, owner=caller.owner)
-        return await self._service.submit_path(spec)
+        return await self._service.submit_source(spec)
 
     @asynccontextmanager
     async def _receiving(self) -> AsyncIterator[Batch]:

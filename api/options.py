@@ -90,19 +90,28 @@ def _map_value(value: Any, pointer: str) -> dict[str, str]:
     return {name: _text_value(item, f"{pointer}/{_escape(name)}") for name, item in value.items()}
 
 
+# What a source may have, by the member that says what it is.
+_SOURCES = {"path": ("path",), "url": ("url", "credentials"), "destination": ("destination", "key")}
+_SOURCE_FORMS = '{"path": …}, {"url": …} or {"destination": …, "key": …}'
+_MAY_BE_LEFT_OUT = "credentials"
+
+
 def _source_value(value: Any, pointer: str) -> dict[str, str]:
     source = _map_value(value, pointer)
+    known = [name for names in _SOURCES.values() for name in names]
     for name in source:
-        if name in ("url", "credentials", "destination", "key"):
-            raise Problem(
-                "not_supported",
-                "This version takes files by path only.",
-                errors=[{"pointer": f"{pointer}/{name}", "detail": 'Only {"path": …} is supported.'}],
-            )
-        if name != "path":
-            raise invalid(f"{pointer}/{_escape(name)}", "Unknown member; did you mean path?", code="unknown_option")
-    if not source.get("path"):
-        raise invalid(f"{pointer}/path", "The path of a file is needed.")
+        if name not in known:
+            hint = _nearest(name, known)
+            raise invalid(f"{pointer}/{_escape(name)}", f"A source has no {name[:80]!r}{hint}.", code="unknown_option")
+    kinds = [kind for kind in _SOURCES if kind in source]
+    if len(kinds) != 1:
+        raise invalid(pointer, f"A source is one of {_SOURCE_FORMS}.")
+    for name in source:
+        if name not in _SOURCES[kinds[0]]:
+            raise invalid(f"{pointer}/{name}", f"A source with {kinds[0]!r} has no {name!r}.")
+    for name in _SOURCES[kinds[0]]:
+        if not source.get(name) and (name in source or name != _MAY_BE_LEFT_OUT):
+            raise invalid(f"{pointer}/{name}", f"The {name} is needed.")
     return source
 
 

@@ -65,6 +65,13 @@ class FileRange(io.RawIOBase):
         except OSError as error:
             raise ShortBody(f"The source file {self._name} cannot be opened: {error.strerror}.") from error
 
+    @classmethod
+    def of(cls, fd: int, name: str, size: int) -> FileRange:
+        """A reader of the first `size` bytes of a file that is open already, from its own copy of the descriptor."""
+        made = cls.__new__(cls)
+        made._fd, made._name, made._start, made._size, made._position = os.dup(fd), name, 0, size, 0
+        return made
+
     def read(self, size: int | None = -1, /) -> bytes:
         wanted = self._left if size is None or size < 0 else min(size, self._left)
         if not wanted:

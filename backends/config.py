@@ -13,6 +13,7 @@ from typing import Any
 
 from backends import registry
 from backends.base import MIB
+from backends.credentials import Credential, read_credential
 from backends.destinations import NOT_YET, Surroundings, read_destination
 from backends.faults import ConfigurationError, Fault, FaultList, nearest
 from backends.registry import Destination
@@ -21,7 +22,7 @@ __all__ = ["Configuration", "ConfigurationError", "Fault", "UnknownDestination",
 
 _LARGEST_FILE = MIB
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-_TOP = ("default", "destinations", "routes")
+_TOP = ("default", "destinations", "routes", "credentials")
 _ROUTE = ("mirror", "done_when")
 
 
@@ -44,6 +45,8 @@ class Configuration:
     destinations: dict[str, Destination]
     routes: dict[str, list[str]] = field(default_factory=dict)
     """The destinations of each route; a copy goes to every one of them."""
+    credentials: dict[str, Credential] = field(default_factory=dict)
+    """What imports from the web may be authorized with."""
     files: tuple[Path, ...] = ()
     """Files beside plugins.toml that secrets were read from."""
 
@@ -121,7 +124,14 @@ def _read(document: dict[str, Any], around: Surroundings) -> Configuration:
             faults.add(f"[routes.{name}]", f"a destination is called {name!r} too", "choose another name")
     mirrors = {name: _mirror(table, list(tables), f"[routes.{name}]", faults) for name, table in routes.items()}
     default = _default(document.get("default"), [*tables, *routes], faults)
-    return Configuration(default, {name: item for name, item in made.items() if item}, mirrors)
+    named = _tables(document, "credentials", faults)
+    credentials = {name: read_credential(name, table, around) for name, table in named.items()}
+    return Configuration(
+        default,
+        {name: item for name, item in made.items() if item},
+        mirrors,
+        {name: item for name, item in credentials.items() if item},
+    )
 
 
 def _tables(document: dict[str, Any], group: str, faults: FaultList) -> dict[str, dict[str, Any]]:

@@ -17,6 +17,8 @@
 | `BUCKETLINE_MAX_SIZE` | largest file, as `5GiB` | none |
 | `BUCKETLINE_DURABILITY` | `fsync`, or `cache`: trust the page cache | `fsync` |
 | `BUCKETLINE_SOURCE_ROOTS` | directories a `source.path` may name, separated by `:` | none |
+| `BUCKETLINE_IMPORT_ALLOW` | what imports may reach beside the internet: `files.internal,10.1.0.0/16` | nothing |
+| `BUCKETLINE_IMPORT_PORTS` | ports that imports may connect to | `80,443` |
 | `BUCKETLINE_RETRY_ATTEMPTS` | attempts per part | 8 |
 | `BUCKETLINE_RETRY_BASE_SECONDS` | first wait between attempts | 2 |
 | `BUCKETLINE_RETRY_BUDGET_SECONDS` | a part is tried for this long at least, whatever its attempts | 600 |
@@ -35,6 +37,8 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import msgspec
+
+from backends.addresses import network_of
 
 PREFIX = "BUCKETLINE_"
 _UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
@@ -72,6 +76,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_size: int | None = None
     durability: str = "fsync"
     allowed_roots: list[Path] = msgspec.field(default_factory=list)
+    import_allow: tuple[str, ...] = ()
+    import_ports: tuple[int, ...] = (80, 443)
     retry_attempts: int = 8
     retry_base_seconds: float = 2.0
     retry_budget_seconds: float = 600.0
@@ -100,7 +106,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         for variable, (name, _) in _VARIABLES.items():
             value = getattr(self, name)
             if isinstance(value, tuple):
-                value = ",".join(value)
+                value = ",".join(map(str, value))
             if isinstance(value, list):
                 value = os.pathsep.join(str(item) for item in value)
             if value not in (None, ""):
@@ -228,6 +234,22 @@ def _origins(text: str) -> tuple[str, ...]:
     return found
 
 
+def _hosts(text: str) -> tuple[str, ...]:
+    """Host names, addresses and networks."""
+    found = tuple(item.strip() for item in text.split(",") if item.strip())
+    for one in found:
+        if network_of(one) is None and not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", one):
+            raise ValueError(f"takes host names, addresses and networks as 10.1.0.0/16, by commas; not {one!r}")
+    return found
+
+
+def _ports(text: str) -> tuple[int, ...]:
+    found = [item.strip() for item in text.split(",") if item.strip()]
+    if not found or not all(re.fullmatch(r"\d{1,5}", one) and 0 < int(one) < 65536 for one in found):
+        raise ValueError("takes ports by commas, as 80,443,8443")
+    return tuple(map(int, found))
+
+
 def _path(text: str) -> Path:
     if "\0" in text:
         raise ValueError("takes a path")
@@ -259,6 +281,8 @@ _VARIABLES: dict[str, tuple[str, Callable[[str], Any]]] = {
     "BUCKETLINE_MAX_SIZE": ("max_size", _size),
     "BUCKETLINE_DURABILITY": ("durability", _one_of("fsync", "cache")),
     "BUCKETLINE_SOURCE_ROOTS": ("allowed_roots", _paths),
+    "BUCKETLINE_IMPORT_ALLOW": ("import_allow", _hosts),
+    "BUCKETLINE_IMPORT_PORTS": ("import_ports", _ports),
     "BUCKETLINE_RETRY_ATTEMPTS": ("retry_attempts", _whole(1, 1000)),
     "BUCKETLINE_RETRY_BASE_SECONDS": ("retry_base_seconds", _seconds),
     "BUCKETLINE_RETRY_BUDGET_SECONDS": ("retry_budget_seconds", _seconds),

@@ -39,6 +39,11 @@ class Digest(msgspec.Struct, frozen=True, omit_defaults=True, rename={"checksum"
     sha256: str | None = None
     sha512: str | None = None
 
+    @classmethod
+    def unread(cls, size: int) -> Digest:
+        """Of a file that nobody has read: its size is all that is known."""
+        return cls(size=size, checksum=bytes(4), block_size=BLOCK_SIZE, blocks=b"")
+
     @property
     def crc32c(self) -> int:
         return int.from_bytes(self.checksum, "big")

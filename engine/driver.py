@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from backends import checksums
 from backends.base import Body
 from backends.body import ReaderAround
-from backends.errors import IntegrityError
+from backends.errors import AccessDenied, IntegrityError, InvalidRequest
 from backends.registry import Destination
 from engine import operations
 from engine.errors import EngineError
+from engine.looking import carried_instead, copier, cut_for, look
 from engine.planner import Unplannable
 from engine.records import Lease
 from engine.retry import GivenBack
 from engine.runtime import Errand, Runtime, Store
-from engine.steps import Call, Outcome, Redefined, Work, step_of
+from engine.steps import Call, Ended, Outcome, Redefined, Work, step_of
 from engine.submission import plan_for, transfer_plan
 
 if TYPE_CHECKING:
@@ -33,30 +33,55 @@ class LeaseLost(GivenBack):
 def perform(runtime: Runtime, errand: Errand) -> Outcome:
     """The outcome of the errand's step. Raises what the step could not handle: BackendError, EngineError, GivenBack."""
     held = errand.lease
+    if held.step == "look":
+        return look(runtime, held)
+    if held.step == "end" and held.spec.source.unseen:
+        return Ended()  # there was no plan to begin with
     store = runtime.store_of(held)
     if store.destination.fingerprint != held.fingerprint:
-        return _plan_again(held, store.destination)
+        return _plan_again(runtime, held, store)
+    copies = copier(runtime, held.spec, store) if held.step == "whole" else None
+    if copies is None and _was_to_be_copied(held, store.destination):
+        return carried_instead(runtime, held, store.destination)
     work = Work(
         lease=held,
         source=runtime.source(held) if held.step != "end" else _Recalled(held),
         capabilities=store.backend.capabilities,
         abilities=store.abilities,
         url_of=lambda key: store.destination.url_for(key.removeprefix(store.destination.prefix)),
-        receipts=runtime.ledger.run(operations.receipts(held.transfer)) if held.step == "complete" else {},
+        receipts=runtime.ledger.run(operations.receipts(held.transfer)) if _needs_receipts(held) else {},
         defaults=store.destination.properties,
+        copies=(copies.backend, copies.destination.full_key(held.spec.source.key)) if copies is not None else None,
     )
-    return _drive(runtime, errand, store, work)
+    try:
+        return _drive(runtime, errand, store, work)
+    except (AccessDenied, InvalidRequest):
+        if copies is None:
+            raise
+        return carried_instead(runtime, held, store.destination)
 
 
-def _plan_again(held: Lease, destination: Destination) -> Outcome:
+def _needs_receipts(held: Lease) -> bool:
+    """They join the object; and where nobody has read the source whole, they are what a found object is judged by."""
+    return held.step == "complete" or (held.step == "end" and not held.crc32c)
+
+
+def _was_to_be_copied(held: Lease, destination: Destination) -> bool:
+    """Whether the plan is one step only because the destination could copy from the source when it was made."""
+    whole = held.step == "whole" and held.spec.source.kind == "destination"
+    return whole and held.size > plan_for(destination, held.size).part_size
+
+
+def _plan_again(runtime: Runtime, held: Lease, store: Store) -> Outcome:
     """Another definition stands in plugins.toml than when the transfer was planned: it begins again, on that one."""
+    destination = store.destination
     if held.step == "end":
         raise EngineError(
             f"The definition of destination {destination.name!r} changed; what was begun there cannot be taken back.",
             code="destination_changed",
         )
     try:
-        cut = plan_for(destination, held.size)
+        cut = cut_for(runtime, held.spec, store, held.size)
     except Unplannable as error:
         detail = f"Destination {destination.name!r} is defined anew, and cannot take this file: {error}."
         raise EngineError(detail, code="destination_changed") from error
@@ -118,7 +143,8 @@ class _Recalled:
     """
 
     def __init__(self, held: Lease) -> None:
-        self.crc32c = int.from_bytes(base64.b64decode(held.crc32c), "big") if held.crc32c else None
+        told = f"crc32c:{held.crc32c}" if held.crc32c else held.spec.source.checksum
+        self.crc32c = checksums.crc32c_value(told)
 
     def body(self, offset: int, size: int) -> Body:
         raise EngineError("An ending transfer reads no source.")

@@ -53,14 +53,48 @@ Priority = Literal["high", "normal", "low"]
 
 
 class Source(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Where the bytes are: in the spool (`body`), or at a path below an allowed root. Size, mtime and inode pin a
-    path's content.
+    """Where the bytes are: in the spool (`body`), at a path below an allowed root, at another destination, or at a URL.
+    Its pins say which content is meant, wherever something else may take its place.
     """
 
-    kind: Literal["body", "path"] = "body"
+    kind: Literal["body", "path", "destination", "url"] = "body"
     path: str | None = None
     mtime_ns: int = 0
     inode: int = 0
+    destination: str = ""
+    key: str = ""
+    """At that destination, without its prefix."""
+    fingerprint: str = ""
+    """Of that destination, when the job was submitted."""
+    url: str = ""
+    credentials: str = ""
+    named: bool = False
+    """The client gave the name; otherwise the web server may."""
+    modified: str = ""
+    held: bool = False
+    """It could be read only once, and is in the spool."""
+    seen: bool = False
+    """A worker has looked at it: size, pins and plans are known. Always so for a body and a path."""
+    etag: str = ""
+    version: str = ""
+    checksum: str = ""
+    """Of the whole, as its store tells it."""
+    carried: bool = False
+    """The stores refused to copy it by themselves: workers carry the bytes."""
+
+    @property
+    def spooled(self) -> bool:
+        """Whether the bytes are in the spool, and their digests known."""
+        return self.kind == "body" or self.held
+
+    @property
+    def distant(self) -> bool:
+        """Whether the job was accepted before anybody looked at its source."""
+        return self.kind in ("destination", "url")
+
+    @property
+    def unseen(self) -> bool:
+        return self.distant and not self.seen
 
 
 class SubmitOptions(msgspec.Struct, omit_defaults=True, kw_only=True):
@@ -149,6 +183,16 @@ class Sidecar(msgspec.Struct, frozen=True, kw_only=True):
     run: int = 1
     accepted_ms: int = 0
     transfers: list[TransferPlan] = msgspec.field(default_factory=list)
+
+    @property
+    def size(self) -> int | None:
+        """None as long as nobody has looked at the source."""
+        return None if self.spec.source.unseen else self.digest.size
+
+    @property
+    def crc32c(self) -> str:
+        """Of the whole, in base64; '' when nobody has read it."""
+        return self.digest.crc32c_base64 if self.spec.source.spooled else ""
 
 
 class Tombstone(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,7 +8,8 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from engine.models import JOB_STATES, JobSpec, TransferPlan, dumps
+from engine.config import Settings
+from engine.models import JOB_STATES, JobSpec, Sidecar, TransferPlan, dumps
 from engine.records import (
     Accepted,
     JobRecord,
@@ -64,7 +65,7 @@ def accept(
     spec: JobSpec,
     plans: Sequence[TransferPlan],
     *,
-    size: int,
+    size: int | None,
     crc32c: str,
     sha256: str,
     keep_seconds: float,
@@ -72,13 +73,16 @@ def accept(
     run: int = 1,
     remade: bool = False,
 ) -> Operation[Accepted]:
-    """Makes the job real. Repeating it is harmless. `remade`: Redis lost it, its sidecar is speaking."""
+    """Makes the job real. Repeating it is harmless. `remade`: Redis lost it, its sidecar is speaking.
+
+    size: None when nobody has looked at the source; the first step of the job is then to do so.
+    """
     args = (
         spec.id,
         dumps(spec),
         spec.owner,
         spec.node,
-        size,
+        "" if size is None else size,
         crc32c,
         sha256,
         run,
@@ -98,6 +102,35 @@ def accept(
         return Accepted(True, "queued", tokens, job_record(reply[2], int(reply[1])))
 
     return Operation("accept", args, read)
+
+
+def accept_sidecar(sidecar: Sidecar, settings: Settings, *, remade: bool = False) -> Operation[Accepted]:
+    """The accept operation for what a sidecar says."""
+    return accept(
+        sidecar.spec, sidecar.transfers, size=sidecar.size, crc32c=sidecar.crc32c, sha256=sidecar.digest.sha256 or "",
+        keep_seconds=keep_seconds(sidecar.spec, settings), lease_seconds=settings.lease_seconds, run=sidecar.run,
+        remade=remade,
+    )  # fmt: skip
+
+
+def keep_seconds(spec: JobSpec, settings: Settings) -> int:
+    """How long a failed job may be retried: as long as its bytes are kept, or where they are not ours, its record."""
+    return spec.retain_seconds if spec.source.distant and not spec.source.spooled else settings.keep_failed_seconds
+
+
+def seen(held: Lease, sidecar: Sidecar, numbers: Sequence[int], keep_seconds: float) -> Operation[Onward]:
+    """The source was looked at: `sidecar` says what the job is now. `numbers` are the transfers that begin by it."""
+    plans = {str(number): sidecar.transfers[number] for number in numbers}
+    args = (
+        held.transfer, held.mint, held.fence, sidecar.digest.size, sidecar.crc32c, sidecar.digest.sha256 or "",
+        dumps(sidecar.spec), dumps(plans), _ms(keep_seconds),
+    )  # fmt: skip
+    return Operation("seen", args, onward_of)
+
+
+def taken(held: Lease, count: int) -> Operation[bool]:
+    """So many bytes of the source were read into the spool; False when the lease is lost."""
+    return Operation("taken", (held.transfer, held.fence, count), bool)
 
 
 def command(job: str, action: str) -> Operation[tuple[str, str, list[Token]]]:

@@ -13,7 +13,7 @@ from engine import operations, records
 from engine.digests import Digest
 from engine.errors import ChecksumMismatch, Conflict, EngineError, Invalid, LedgerUnavailable
 from engine.incoming import Incoming
-from engine.models import JobSpec, Sidecar, SubmitOptions, TransferPlan, dumps
+from engine.models import JobSpec, Sidecar, SubmitOptions, dumps
 from engine.submission import wanted_digests
 from engine.views import job_view
 
@@ -158,7 +158,7 @@ async def accept_all(
     for one in receptions:
         one.done()
     for count, (one, sidecar) in enumerate(zip(receptions, sidecars, strict=True)):
-        answer = await service.ledger.run(operation_of(service, sidecar))
+        answer = await service.ledger.run(operations.accept_sidecar(sidecar, service.settings))
         if not answer.made and answer.state in ("cancelling", "cancelled"):
             await _none(service, receptions[:count], receptions[count:])
             raise Conflict("The job was cancelled while its file was being received.")
@@ -175,17 +175,6 @@ async def _none(service: AsyncService, made: Sequence[Reception], unmade: Sequen
     for one in made:
         await service.ledger.run(operations.command(one.spec.id, "cancel"))
         await asyncio.to_thread(one.take_back)
-
-
-def operation_of(service: AsyncService, sidecar: Sidecar) -> operations.Operation[records.Accepted]:
-    """The accept operation for what a sidecar says."""
-    plans: list[TransferPlan] = sidecar.transfers
-    path = sidecar.spec.source.kind == "path"
-    return operations.accept(
-        sidecar.spec, plans, size=sidecar.digest.size, crc32c="" if path else sidecar.digest.crc32c_base64,
-        sha256=sidecar.digest.sha256 or "", keep_seconds=service.settings.keep_failed_seconds,
-        lease_seconds=service.settings.lease_seconds, run=sidecar.run,
-    )  # fmt: skip
 
 
 async def _committed(

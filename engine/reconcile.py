@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from engine import operations, records
+from engine import operations
 from engine.config import Settings
 from engine.endings import lay_to_rest
 from engine.ledger import Ledger
@@ -116,31 +116,12 @@ def _one(
         elif ledger.run(operations.restore(job, tombstone.job, tombstone.transfers)):
             report.ends_restored.append(job)
         return False
-    answer = ledger.run(accept_again(sidecar, settings))
+    answer = ledger.run(operations.accept_sidecar(sidecar, settings, remade=True))
     if answer.made:
         log.warning("made a job again from its sidecar: Redis did not know it", job=job)
         report.made_again.append(job)
         report.tokens += answer.tokens
     return False
-
-
-def accept_again(sidecar: Sidecar, settings: Settings) -> operations.Operation[records.Accepted]:
-    """The operation that makes a job again from its sidecar."""
-    return operations.accept(
-        sidecar.spec,
-        sidecar.transfers,
-        size=sidecar.digest.size,
-        crc32c=_crc(sidecar),
-        sha256=sidecar.digest.sha256 or "",
-        keep_seconds=settings.keep_failed_seconds,
-        lease_seconds=settings.lease_seconds,
-        run=sidecar.run,
-        remade=True,
-    )
-
-
-def _crc(sidecar: Sidecar) -> str:
-    return "" if sidecar.spec.source.kind == "path" else sidecar.digest.crc32c_base64
 
 
 def _ends(ledger: Ledger, spool: Spool, tombstones: Tombstones, report: Report) -> None:

@@ -62,7 +62,7 @@ class Accepted(NamedTuple):
 class Lease(NamedTuple):
     """The exclusive right to do one step of a transfer until the lease's time runs out.
 
-    step: begin, whole, part, complete or end. number: the part, 0 for the other steps. attempt counts from 1.
+    step: look, begin, whole, part, complete or end. number: the part, 0 for the other steps. attempt counts from 1.
     failed_with: the code of the error before, '' for none; failed_alike: how many of that kind came in a row.
     """
 

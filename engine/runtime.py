@@ -6,25 +6,35 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from backends.addresses import Rules
 from backends.base import Backend, DeletesObjects, ListsParts, ListsSessions, PutsWhole, ReadsRanges
+from backends.checksums import crc32c_value
 from backends.config import Configuration
 from backends.registry import Destination
 from engine.config import Settings
+from engine.drawn import DrawnSource, Origin
 from engine.endings import Undertaker
 from engine.errors import EngineError
 from engine.ledger import Ledger
+from engine.models import JobSpec
+from engine.models import Source as JobSource
 from engine.plugins_file import PluginsFile
 from engine.records import Lease
-from engine.retry import Policy
+from engine.retry import GivenBack, Policy
 from engine.sources import PathSource
 from engine.spool import Spool
 from engine.steps import Outcome, Source
+from engine.stored import StoredOrigin
 from engine.tombstones import Tombstones
+
+if TYPE_CHECKING:
+    from backends.web import Answer, Web
 
 ABILITIES = (PutsWhole, ListsParts, ListsSessions, ReadsRanges, DeletesObjects)
 SOURCES_KEPT = 64
@@ -84,17 +94,22 @@ class Runtime:
     _stores: dict[str, Store] = field(default_factory=dict)
     _retired: list[tuple[Store, frozenset[str]]] = field(default_factory=list)
     """Stores that plugins.toml no longer describes, with the errands that may still use them."""
+    _web: Web | None = None
     _sources: OrderedDict[str, Source] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def store_of(self, lease: Lease) -> Store:
-        """Where the lease's step works. When that is not what the transfer was planned for, plugins.toml may have been
-        changed, and read by the API before us.
-        """
-        known = self.configuration.destinations.get(lease.destination)
-        if known is None or known.fingerprint != lease.fingerprint:
-            self.refresh()
+        """Where the lease's step works."""
+        self.follow(lease.destination, lease.fingerprint)
         return self.store(lease.destination)
+
+    def follow(self, destination: str, fingerprint: str) -> None:
+        """When a destination is not what a job was made for, plugins.toml may have been changed, and read by the API
+        before us.
+        """
+        known = self.configuration.destinations.get(destination)
+        if known is None or known.fingerprint != fingerprint:
+            self.refresh()
 
     def store(self, name: str) -> Store:
         """The destination's backend, built at first use; EngineError when plugins.toml no longer has it."""
@@ -142,6 +157,9 @@ class Runtime:
         made: Source
         if pinned.kind == "path":
             made = PathSource(Path(pinned.path or ""), lease.size, pinned.mtime_ns, pinned.inode)
+        elif pinned.distant and not pinned.spooled:
+            crc = crc32c_value(pinned.checksum)
+            made = DrawnSource(self._origin(lease), lease.size, crc, self.settings.spool, self.go_on)
         else:
             made = self.spool.source(lease.job)
         with self._lock:
@@ -149,6 +167,46 @@ class Runtime:
             while len(self._sources) > SOURCES_KEPT:
                 self._sources.popitem(last=False)
         return made
+
+    def _origin(self, lease: Lease) -> Origin:
+        """Where the bytes of a job come from that are not in the spool."""
+        source = lease.spec.source
+        if source.kind == "destination":
+            return self.stored(lease.spec, lease.size)
+        from engine.imported import WebOrigin  # brings a client for the web along
+
+        return WebOrigin(lambda headers: self.fetch(source, headers), source, lease.size)
+
+    def fetch(self, source: JobSource, headers: Mapping[str, str]) -> Answer:
+        """Asks a web server for a source. Raises EngineError, or a TransientError."""
+        from backends.web import Web, WebRefusal
+
+        with self._lock:
+            if self._web is None:
+                self._web = Web(Rules.of(self.settings.import_ports, self.settings.import_allow))
+        if source.credentials and source.credentials not in self.configuration.credentials:
+            self.refresh()
+        credential = self.configuration.credentials.get(source.credentials)
+        if source.credentials and credential is None:
+            detail = f"plugins.toml has no credentials {source.credentials!r} any more."
+            raise EngineError(detail, code="source_refused")
+        try:
+            return self._web.get(source.url, headers, credential)
+        except WebRefusal as refusal:
+            raise EngineError(refusal.detail, code=refusal.code) from refusal
+
+    def stored(self, spec: JobSpec, size: int | None = None) -> StoredOrigin:
+        """The object that is a job's source; `size` when it is known."""
+        source = spec.source
+        self.follow(source.destination, source.fingerprint)
+        key = self.store(source.destination).destination.full_key(source.key)
+        return StoredOrigin(lambda: self.store(source.destination).backend, key, source, size)
+
+    def go_on(self) -> None:
+        """Raises GivenBack when this thread's errand must stop."""
+        errand = current.get()
+        if self.interrupted.is_set() or (errand is not None and self.stale(errand)):
+            raise GivenBack
 
     def forget_source(self, job: str) -> None:
         with self._lock:
@@ -163,4 +221,6 @@ class Runtime:
     def close(self) -> None:
         for store in [*self._stores.values(), *(store for store, _ in self._retired)]:
             store.backend.close()
+        if self._web is not None:
+            self._web.close()
         self.ledger.close()

@@ -15,10 +15,10 @@ import uuid_utils
 from backends.config import Configuration
 from backends.registry import Destination
 from backends.structs import prepare_structs
-from engine import operations
+from engine import keys, operations
 from engine.config import Settings
 from engine.content_types import HEAD_BYTES
-from engine.digests import Digester
+from engine.digests import Digest
 from engine.errors import Conflict, EngineError, Invalid, LedgerUnavailable, NotFound
 from engine.feed import Event, Feed
 from engine.ledger import AsyncLedger
@@ -26,7 +26,7 @@ from engine.listing import Query, list_jobs
 from engine.minter import Minter
 from engine.models import JOB_OVER, JobSpec, Sidecar, SubmitOptions, dumps
 from engine.plugins_file import LOOK_SECONDS, PluginsFile
-from engine.receptions import Reception, accept_all, operation_of
+from engine.receptions import Reception, accept_all
 from engine.records import JobRecord
 from engine.restarts import remember_restart
 from engine.settler import Settler
@@ -113,11 +113,19 @@ class AsyncService:
         """All receptions of a form become jobs, or none."""
         return await accept_all(self, receptions, {})
 
-    async def submit_path(self, spec: JobSpec) -> Json:
-        """A job whose bytes stay where they are, below an allowed root."""
-        sidecar = await asyncio.to_thread(self._path_sidecar, spec)
+    async def submit_source(self, spec: JobSpec) -> Json:
+        """A job whose bytes are somewhere else."""
+        asks = spec.checksum or wanted_digests(spec) or (spec.key is None and keys.needs_content(spec.key_template))
+        if asks and spec.source.kind != "url":
+            detail = "A source is not read at submit: it can have neither a checksum nor a key made of its content."
+            pointer = "/checksum" if spec.checksum else "/key_template"
+            raise Invalid(detail, errors=[{"pointer": pointer, "detail": detail}])
+        if spec.source.distant:
+            sidecar = self._unseen_sidecar(spec)
+        else:
+            sidecar = await asyncio.to_thread(self._path_sidecar, spec)
         await asyncio.to_thread(self.spool.accept_path, spec.id, dumps(sidecar))
-        answer = await self.ledger.run(operation_of(self, sidecar))
+        answer = await self.ledger.run(operations.accept_sidecar(sidecar, self.settings))
         self.minter.send(answer.tokens)
         return (await self.job(spec.id))[0]
 
@@ -125,11 +133,6 @@ class AsyncService:
         import os
 
         path = spec.source.path or ""
-        if spec.checksum or wanted_digests(spec):
-            detail = "A path's content is not read at submit: it can have neither a checksum nor a key made of one."
-            raise Invalid(
-                detail, errors=[{"pointer": "/checksum" if spec.checksum else "/key_template", "detail": detail}]
-            )
         try:
             size = os.stat(path).st_size
             with open(path, "rb") as file:
@@ -138,10 +141,14 @@ class AsyncService:
             raise Invalid(
                 f"The file cannot be read: {error.strerror}.", errors=[{"pointer": "/source/path", "detail": "Gone."}]
             ) from error
-        digest = Digester(size).digest()
-        digest = type(digest)(size=size, checksum=b"\0\0\0\0", block_size=digest.block_size, blocks=b"")
+        digest = Digest.unread(size)
         finished, plans = self.desk.finish(spec, digest, head)
         return Sidecar(spec=finished, digest=digest, accepted_ms=int(time.time() * 1000), transfers=plans)
+
+    def _unseen_sidecar(self, spec: JobSpec) -> Sidecar:
+        """What there is to write down before a worker has looked at the source."""
+        plans = self.desk.unplanned(spec)
+        return Sidecar(spec=spec, digest=Digest.unread(0), accepted_ms=int(time.time() * 1000), transfers=plans)
 
     # ------------------------------------------------------------------ looking
 

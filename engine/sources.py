@@ -12,10 +12,9 @@ from engine.errors import EngineError, SourceCorrupt
 class PathSource:
     """Nobody has read the file when it is submitted: its size, time of change and inode pin what was accepted."""
 
-    crc32c: int | None = None
-
     def __init__(self, path: Path, size: int, mtime_ns: int, inode: int) -> None:
         self.path = path
+        self.crc32c: int | None = None
         self._pinned = (size, mtime_ns, inode)
 
     def body(self, offset: int, size: int) -> FileBody:
@@ -24,6 +23,14 @@ class PathSource:
         """
         self.check()
         return FileBody(self.path, offset, size, copy(FileBody(self.path, offset, size), lambda block: None))
+
+    def read_through(self) -> int:
+        """The CRC32C of the whole file. Raises like `body`."""
+        whole = FileBody(self.path, 0, self._pinned[0])
+        self.check()
+        self.crc32c = copy(whole, lambda block: None)
+        self.check()
+        return self.crc32c
 
     def intact(self, offset: int, size: int) -> bool:
         """Whether the file is still the one that was submitted, as far as its pins tell."""

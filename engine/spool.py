@@ -119,6 +119,10 @@ class Spool:
         """Accept a job whose bytes stay outside of the spool: only its sidecar is written, durably."""
         self._replace(job_id, self._layout.path_sidecar(job_id), sidecar, self._jobs)
 
+    def brought_in(self, job_id: str) -> None:
+        """The bytes of such a job were committed here after all: the sidecar that says otherwise goes."""
+        self._unlink(self._layout.path_sidecar(job_id))
+
     def incomings(self) -> Iterator[tuple[str, float]]:
         """Id and last change, in seconds since the epoch, of what is not accepted: receptions, halves left by a crash.
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from backends.base import Body, Capabilities, ObjectInfo, Properties, Receipt
+from backends.base import Backend, Body, Capabilities, ObjectInfo, Properties, Receipt
 from backends.checksums import combine_crc32c
 from backends.errors import BackendError, IntegrityError, ObjectExists, SessionLost, TransientError
 from engine.errors import SourceCorrupt
-from engine.models import TransferPlan
+from engine.models import Sidecar, TransferPlan
 from engine.records import Lease, crc_text, pack_receipt, unpack_receipt
 
 JOB_MARK = "bucketline-job"
@@ -49,6 +49,14 @@ class Source(Protocol):
         """Whether these bytes are still those that were accepted, as far as that can be known."""
 
 
+@runtime_checkable
+class ReadsThrough(Protocol):
+    """A source that nobody has read whole. It can be summed without keeping it."""
+
+    def read_through(self) -> int:
+        """The CRC32C of the whole, which is `crc32c` from then on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """A lease with what is needed to act on it. `abilities` are the names of the ability protocols that the backend
@@ -63,6 +71,8 @@ class Work:
     receipts: dict[int, bytes]
     defaults: Properties = field(default_factory=Properties)
     """The destination's own properties for its objects."""
+    copies: tuple[Backend, str] | None = None
+    """The backend and the key from which the destination can copy the source by itself."""
 
     @property
     def properties(self) -> Properties:
@@ -112,7 +122,14 @@ class Redefined(NamedTuple):
     plan: TransferPlan
 
 
-Outcome = Begun | Recorded | Settled | Ended | Redefined
+class Seen(NamedTuple):
+    """The source was looked at: `sidecar` says what the job is now. The transfers `numbers` begin by it."""
+
+    sidecar: Sidecar
+    numbers: tuple[int, ...]
+
+
+Outcome = Begun | Recorded | Settled | Ended | Redefined | Seen
 Step = Generator[Call, Any, Outcome]
 
 
@@ -126,6 +143,7 @@ def begin(work: Work) -> Step:
     held = work.lease
     if held.lost_begin and (info := (yield from _ours(work))) is not None:
         yield from _close_strays(work, all_of_them=True)
+        _summed(work)  # an object that was found is not taken for the right one because of its size
         return (yield from _verified(work, info, proved=False))
     key, done = yield from _key_to_write(work)
     if done is not None:
@@ -207,12 +225,17 @@ def whole(work: Work) -> Step:
     held = work.lease
     if (held.attempt > 1 or held.lost_begin) and (info := (yield from _ours(work))) is not None:
         yield from _close_strays(work, all_of_them=True)
+        if work.copies is not None:
+            return (yield from _judged(work, info))
         return (yield from _verified_or_removed(work, info))
     key, done = yield from _key_to_write(work)
     if done is not None:
         return done
-    body = work.source.body(0, held.size)
     options = {"properties": work.properties, "create_only": work.create_only}
+    if work.copies is not None:
+        settled = yield from _copied(work, work.copies, key, options)
+        return settled if key == held.key else settled._replace(key=key, url=work.url_of(key))
+    body = work.source.body(0, held.size)
     try:
         if "PutsWhole" in work.abilities:
             info = yield Call("put_whole", (key, body), options)
@@ -226,6 +249,25 @@ def whole(work: Work) -> Step:
         yield from _close_strays(work, all_of_them=True)
     settled = yield from _verified_or_removed(work, info)
     return settled if key == held.key else settled._replace(key=key, url=work.url_of(key))
+
+
+def _copied(
+    work: Work, copies: tuple[Backend, str], key: str, options: dict[str, Any]
+) -> Generator[Call, Any, Settled]:
+    """The destination copies by itself."""
+    info: ObjectInfo = yield Call("copy_from", (*copies, key), options)
+    yield from _close_strays(work, all_of_them=True)  # a copy in ranges that ended with its worker is such a session
+    return (yield from _judged(work, info))
+
+
+def _judged(work: Work, info: ObjectInfo) -> Generator[Call, Any, Settled]:
+    """The provider answers for the bytes that it copied. What counts is that it was the same source."""
+    if not work.source.intact(0, work.lease.size):
+        yield from _remove(work, info)
+        raise SourceCorrupt("The source changed while it was copied.", code="source_changed")
+    if info.size == work.lease.size and (work.source.crc32c is None or not info.checksum):
+        return Settled(info, "", "size", crc_text(work.source.crc32c))  # it is not read back: that would carry it
+    return (yield from _verified_or_removed(work, info))
 
 
 def _in_one_go(work: Work, key: str, body: Body, options: dict[str, Any]) -> Generator[Call, Any, ObjectInfo]:
@@ -251,6 +293,8 @@ def end(work: Work) -> Step:
     info = yield from _ours(work)
     if info is not None:
         try:
+            if _expected_crc(work) is None:
+                raise IntegrityError("Nothing is known of the source by which this object could be judged.")
             return (yield from _verified(work, info, proved=False))
         except IntegrityError:
             yield from _remove(work, info)
@@ -333,7 +377,7 @@ def numbered(key: str, count: int) -> str:
 def _same(work: Work, info: ObjectInfo) -> Generator[Call, Any, Settled | None]:
     if info.size != work.lease.size:
         return None
-    expected = _expected_crc(work) or work.source.body(0, work.lease.size).crc32c
+    expected = _summed(work)
     if info.checksum and info.checksum.startswith("crc32c:"):
         same = info.checksum == f"crc32c:{crc_text(expected)}"
     elif "ReadsRanges" in work.abilities and expected is not None:
@@ -357,6 +401,8 @@ def _expected_crc(work: Work) -> int | None:
     held = work.lease
     if work.source.crc32c is not None:
         return work.source.crc32c
+    if work.copies is not None:
+        return None
     if held.step == "whole":
         return work.source.body(0, held.size).crc32c
     if len(work.receipts) != held.total:
@@ -366,6 +412,14 @@ def _expected_crc(work: Work) -> int | None:
         size = min(held.part_size, held.size - (number - 1) * held.part_size)
         combined = combine_crc32c(combined, unpack_receipt(packed)[2], size)
     return combined
+
+
+def _summed(work: Work) -> int | None:
+    """The CRC32C of the source, which is read for it when nobody knows it yet."""
+    expected = _expected_crc(work)
+    if expected is None and isinstance(work.source, ReadsThrough):
+        return work.source.read_through()
+    return expected
 
 
 def _verified_or_removed(work: Work, info: ObjectInfo) -> Generator[Call, Any, Settled]:

@@ -23,8 +23,9 @@ from backends.registry import Destination
 from engine import content_types, keys
 from engine.config import Settings
 from engine.digests import Digest
-from engine.errors import ChecksumMismatch, Invalid, TooLarge
+from engine.errors import ChecksumMismatch, Conflict, Invalid, TooLarge
 from engine.models import JobSpec, Source, SubmitOptions, TransferPlan
+from engine.named_sources import name_in_url, stored_source, waits_for_name, web_source
 from engine.planner import Plan, Unplannable, plan
 
 MAX_METADATA_BYTES = 2048
@@ -86,7 +87,7 @@ class Desk:
             key=options.key,
             key_template=options.key_template or _template_of(destinations),
             destinations=[destination.name for destination in destinations],
-            content_type=self._content_type(options, name, faults),
+            content_type=self._content_type(options, name, source, faults),
             metadata=self._metadata(options, faults),
             **_further_properties(options, faults),
             labels=self._labels(options, faults),
@@ -137,6 +138,24 @@ class Desk:
         faults.raise_if_any()
         return spec, [made for made in plans if made is not None]
 
+    def unplanned(self, spec: JobSpec) -> list[TransferPlan]:
+        """The transfers of a job whose source nobody has seen. Each waits for its turn at its key like any other.
+
+        Raises Conflict when the source would be written over itself.
+        """
+        source = spec.source
+        plans = [self._unplanned(spec, self._known(name)) for name in spec.destinations]
+        if source.kind == "destination" and spec.key is not None:
+            here = self._known(source.destination).url_for(source.key)
+            if any(plan.url == here for plan in plans):
+                raise Conflict(f"{here} is the source: it cannot be the target as well.")
+        return plans
+
+    def _unplanned(self, spec: JobSpec, destination: Destination) -> TransferPlan:
+        plan = transfer_plan(spec, destination, self._fingerprints[destination.name], Plan(0, 1))
+        nameless = {} if spec.key is not None else {"key": "", "claim": f"unnamed/{spec.id}"}
+        return msgspec.structs.replace(plan, part_size=0, total=0, whole=False, window=1, **nameless)
+
     def _plan(
         self, spec: JobSpec, destination: Destination, size: int, index: int, faults: Faults
     ) -> TransferPlan | None:
@@ -183,11 +202,15 @@ class Desk:
     def _source(self, options: SubmitOptions, faults: Faults) -> Source:
         if options.source is None:
             return Source()
-        known = set(options.source)
-        if known != {"path"}:
-            faults.add("/source", 'A source is {"path": …} in this version.')
+        given = options.source
+        if set(given) == {"destination", "key"}:
+            return stored_source(self.configuration, given["destination"], given["key"], faults)
+        if "url" in given and set(given) <= {"url", "credentials"}:
+            return web_source(self.configuration, self.settings, given, faults, named=bool(options.name))
+        if set(given) != {"path"}:
+            faults.add("/source", 'A source is {"path": …}, {"url": …} or {"destination": …, "key": …}.')
             return Source()
-        path = options.source["path"]
+        path = given["path"]
         if not isinstance(path, str) or not path or "\0" in path:
             faults.add("/source/path", "A path is text, and not empty.")
             return Source()
@@ -213,8 +236,11 @@ class Desk:
 
     def _name(self, options: SubmitOptions, faults: Faults) -> str:
         name = options.name
-        if not name and options.source and isinstance(options.source.get("path"), str):
-            name = keys.last_segment(options.source["path"])
+        for member in ("path", "key"):
+            if not name and options.source and isinstance(options.source.get(member), str):
+                name = keys.last_segment(options.source[member])
+        if not name and options.source and isinstance(options.source.get("url"), str):
+            name = name_in_url(options.source["url"])
         if not name and options.key:
             name = keys.last_segment(options.key)
             name = None if keys.fault_of_name(name) else name
@@ -222,14 +248,11 @@ class Desk:
         faults.add("/name", keys.fault_of_name(name))
         return name
 
-    def _content_type(self, options: SubmitOptions, name: str, faults: Faults) -> str | None:
+    def _content_type(self, options: SubmitOptions, name: str, source: Source, faults: Faults) -> str | None:
         given = options.content_type
         if given is None:
-            return content_types.by_name(name)
-        if len(given) > 255 or not given.isascii() or not _CONTENT_TYPE.fullmatch(given):
-            faults.add(
-                "/content_type", "A content type is type/subtype, with parameters if need be, in printable ASCII."
-            )
+            return None if source.distant else content_types.by_name(name)  # where it is, it may have one
+        faults.add("/content_type", fault_of_content_type(given))
         return given
 
     def _metadata(self, options: SubmitOptions, faults: Faults) -> dict[str, str]:
@@ -300,7 +323,7 @@ class Desk:
         read.
         """
         faults = Faults()
-        if spec.key is None and keys.needs_content(spec.key_template):
+        if spec.key is None and (keys.needs_content(spec.key_template) or waits_for_name(spec)):
             self._check_objects(spec, STAND_IN, destinations, faults)
             faults.raise_if_any()
             return spec
@@ -313,6 +336,13 @@ class Desk:
         self._check_objects(spec, key, destinations, faults)
         faults.raise_if_any()
         return msgspec.structs.replace(spec, key=key)
+
+
+def fault_of_content_type(given: str) -> str | None:
+    """Why this cannot be a content type, or None."""
+    if len(given) <= 255 and given.isascii() and _CONTENT_TYPE.fullmatch(given):
+        return None
+    return "A content type is type/subtype, with parameters if need be, in printable ASCII."
 
 
 def _further_properties(options: SubmitOptions, faults: Faults) -> dict[str, Any]:

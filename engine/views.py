@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from backends.addresses import place_of
 from backends.base import FURTHER_PROPERTIES
 from engine.models import JOB_OVER, JobSpec
 from engine.planner import Plan
@@ -64,10 +65,15 @@ def job_view(record: JobRecord) -> Json:
 
 
 def _source_view(spec: JobSpec, fields: dict[str, str]) -> Json:
-    return {
-        "kind": spec.source.kind,
-        "available_until": moment(fields.get("until")) if fields.get("state") in JOB_OVER else None,
-    }
+    """What a user may know of it. How long a source stays that is not ours, we cannot tell."""
+    source = spec.source
+    view: Json = {"kind": source.kind}
+    if source.kind == "destination":
+        view |= {"destination": source.destination, "key": source.key}
+    if source.kind == "url":
+        view |= {"url": place_of(source.url).shown, "credentials": source.credentials or None}
+    until = moment(fields.get("until")) if fields.get("state") in JOB_OVER else None
+    return {**view, "available_until": until if source.spooled or not source.distant else None}
 
 
 def _links(job: str, state: str) -> Json:
@@ -139,6 +145,8 @@ def _in_flight(record: TransferRecord) -> int:
 def parts_view(found: dict[str, dict[str, Any]]) -> list[Json]:
     """Every part of a transfer. After the end only the sum is kept, so all parts say the same."""
     fields = found["transfer"]
+    if not fields["size"]:
+        return []  # nobody has looked at the source
     plan = Plan(int(fields["size"]), int(fields["part_size"]))
     return [_part_view(plan, number, fields, found) for number in range(1, plan.total + 1)]
 

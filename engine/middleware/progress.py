@@ -13,11 +13,12 @@ from backends.errors import BackendError
 from engine import operations
 from engine.broker import WakingBroker
 from engine.errors import EngineError, LedgerUnavailable
+from engine.models import JOB_OVER, Sidecar, dumps
 from engine.operations import Operation
 from engine.records import Lease, Onward
 from engine.reports import report
 from engine.runtime import Runtime, current
-from engine.steps import Begun, Outcome, Recorded, Redefined, Settled
+from engine.steps import Begun, Outcome, Recorded, Redefined, Seen, Settled
 
 log = structlog.get_logger("bucketline.progress")
 
@@ -41,7 +42,7 @@ class Progress(Middleware):
         assert isinstance(broker, WakingBroker)
         held = errand.lease
         try:
-            onward = report(self.runtime, broker, held, operation_of(held, errand.outcome))
+            onward = report(self.runtime, broker, held, operation_of(self.runtime, held, errand.outcome))
         except LedgerUnavailable:
             log.warning(
                 "could not record a finished step before the shutdown", transfer=held.transfer, number=held.number
@@ -51,6 +52,33 @@ class Progress(Middleware):
             self.runtime.owed.add(held.job)
         if not onward.fresh and isinstance(errand.outcome, Begun):
             self._close(held, errand.outcome.session)
+        if isinstance(errand.outcome, Seen):
+            if onward.fresh:
+                self._remember(errand.outcome.sidecar)
+            else:
+                self._clear(held)
+
+    def _remember(self, sidecar: Sidecar) -> None:
+        """What was seen goes to the disk, too: a job that Redis loses has to be made again with the same content."""
+        self.runtime.forget_source(sidecar.spec.id)
+        try:
+            if sidecar.spec.source.held:
+                self.runtime.spool.brought_in(sidecar.spec.id)
+            else:
+                self.runtime.spool.rewrite_sidecar(sidecar.spec.id, dumps(sidecar))
+        except EngineError as error:
+            log.warning("what was seen of a source is not on the disk", job=sidecar.spec.id, code=error.code)
+
+    def _clear(self, held: Lease) -> None:
+        """A file that was brought into the spool too late, for a job that is over, does not stay until somebody
+        reconciles.
+        """
+        try:
+            state, _ = self.runtime.ledger.run(operations.states([held.job]))[held.job]
+        except LedgerUnavailable:
+            return
+        if state in JOB_OVER:
+            self.runtime.undertaker.take(held.job)
 
     def _close(self, held: Lease, session: dict[str, Any]) -> None:
         """A session that was opened too late, by a process that had stood still: the transfer has another one by now,
@@ -64,12 +92,15 @@ class Progress(Middleware):
             log.warning("a session that was opened too late stays open", transfer=held.transfer, code=error.code)
 
 
-def operation_of(held: Lease, outcome: Outcome) -> Operation[Onward]:
+def operation_of(runtime: Runtime, held: Lease, outcome: Outcome) -> Operation[Onward]:
     """The ledger operation that makes an outcome a fact."""
     if isinstance(outcome, Recorded):
         return operations.record(held, outcome.size, outcome.packed, outcome.proved)
     if isinstance(outcome, Begun):
         return operations.begun(held, outcome.session, outcome.key, outcome.url)
+    if isinstance(outcome, Seen):
+        spec = outcome.sidecar.spec
+        return operations.seen(held, outcome.sidecar, outcome.numbers, operations.keep_seconds(spec, runtime.settings))
     if isinstance(outcome, Redefined):
         return operations.redefine(held, outcome.plan)
     if isinstance(outcome, Settled):

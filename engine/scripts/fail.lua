@@ -36,6 +36,17 @@ elseif kind == 'restart' then
   redis.call('HINCRBY', t, 'restarts', 1)
   start_ending(tid, T, 'restart', why)
 elseif kind == 'fail' then
+  if T.ending == '' and T.size == '' then               -- the source cannot be had, by none of the transfers; nothing was made
+    local final = ''
+    for n = 0, num(redis.call('HGET', job_key(id), 'transfers')) - 1 do
+      local one = id .. '/' .. n
+      if not OVER[redis.call('HGET', key_of(one), 'state')] then
+        redis.call('HSET', key_of(one), 'error', why)
+        final = finish_transfer(one, 'failed')
+      end
+    end
+    return {'ok', '', 0, 0, final}
+  end
   if T.ending == '' then
     start_ending(tid, T, 'failed', why)
     if T.state == 'pending' and T.lost_begin == '0' then      -- begin was refused: nothing was made

@@ -21,6 +21,7 @@ if work == 0 then return nothing('idle') end
 
 local function step_of()
   if T.ending ~= '' then return 'end' end
+  if T.size == '' then return 'look' end
   if T.state == 'completing' then return 'complete' end
   if T.whole == '1' then return 'whole' end
   return T.state == 'pending' and 'begin' or 'part'
@@ -42,7 +43,7 @@ redis.call('ZREM', t .. ':due', number)
 if redis.call('ZSCORE', t .. ':leases', number) then       -- rescue: its owner, and the token it worked for, are gone
   release(t, number)
   tokens = math.max(own and 1 or 0, tokens - 1)
-  if T.state == 'pending' or T.whole == '1' then
+  if step ~= 'look' and (T.state == 'pending' or T.whole == '1') then
     redis.call('HSET', t, 'lost_begin', 1)
     T.lost_begin = '1'
   end

@@ -12,9 +12,10 @@
 -- P feed                  stream  the events of all jobs, trimmed
 -- P receiving             zset    job -> when its reception counts as dead
 -- P active                zset    transfer -> the next moment somebody must look at it
--- P t:ID/N                hash    one transfer: destination, state, plan, session, counters, error, tokens
+-- P t:ID/N                hash    one transfer: destination, state, plan, session, counters, error, tokens;
+--                                 size '': nobody has looked at the source yet, and there is no plan
 -- P t:ID/N:receipts       hash    part number -> packed receipt: THE record that a part is stored
--- P t:ID/N:leases         zset    part number (0: begin, whole, complete or end) -> deadline
+-- P t:ID/N:leases         zset    part number (0: look, begin, whole, complete or end) -> deadline
 -- P t:ID/N:fences         hash    part number -> random fence of the lease that counts
 -- P t:ID/N:due            zset    part number -> when it may be tried again
 -- P t:ID/N:tries          hash    part number -> attempts, "c" .. part number -> leases that ran out; only while unrecorded
@@ -140,6 +141,15 @@ local function live_leases(t, T)
   return redis.call('ZCOUNT', t .. ':leases', '(' .. now, now + num(T.lease_max))
 end
 
+-- One transfer looks at the source for all of its job: the first that is not over.
+local function looks(tid)
+  local id = job_of(tid)
+  for n = 0, tonumber(string.match(tid, '/(%d+)$')) - 1 do
+    if not OVER[redis.call('HGET', key_of(id .. '/' .. n), 'state')] then return false end
+  end
+  return true
+end
+
 -- How many tokens could find work on this transfer right now, how many leases live, and in which lane the tokens travel.
 local function demand(tid, T)
   local t = key_of(tid)
@@ -153,7 +163,7 @@ local function demand(tid, T)
     return math.max(0, math.min(num(T.window) - live, work)), live, 'parts'
   end
   if live > 0 or OVER[T.state] then return 0, live, 'small' end
-  if T.ending == '' and T.hold ~= '' then return 0, live, 'small' end
+  if T.ending == '' and (T.hold ~= '' or (T.size == '' and not looks(tid))) then return 0, live, 'small' end
   local due = redis.call('ZSCORE', t .. ':due', 0)
   if due and tonumber(due) > now then return 0, live, 'small' end
   if T.ending == '' and T.state == 'pending' and redis.call('ZRANGE', claim_of(T), 0, 0)[1] ~= tid then

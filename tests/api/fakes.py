@@ -196,7 +196,7 @@ class FakeService:
         self.accepted.set()
         return [reception.job.document() for reception in receptions]
 
-    async def submit_path(self, spec: JobSpec) -> Json:
+    async def submit_source(self, spec: JobSpec) -> Json:
         job = self.jobs_by_id[spec.id] = FakeJob(spec)
         self.move(spec.id, "queued")
         return job.document()

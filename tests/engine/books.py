@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 import msgspec
 
 from engine import operations
+from engine.digests import Digest
 from engine.ledger import Ledger
-from engine.models import JobSpec, TransferPlan
+from engine.models import JobSpec, Sidecar, Source, TransferPlan
 from engine.operations import Operation
 from engine.records import Accepted, JobRecord, Lease, Onward, Sweep, TransferRecord, pack_receipt
 from tests.simulation.servers import Server
@@ -62,14 +63,22 @@ def accept_of(
     keep_seconds: float = 600,
     lease_seconds: float = 30,
     ordered: bool = False,
+    unseen: bool = False,
     **changes: Any,
 ) -> Operation[Accepted]:
-    """The operation that accepts job `number`: `parts` parts of 16 bytes to each destination."""
+    """The operation that accepts job `number`: `parts` parts of 16 bytes to each destination. `unseen`: nobody has
+    looked at its source, or knows its key.
+    """
     spec = spec_of(number, destinations=list(to), **changes)
+    if unseen:
+        spec = msgspec.structs.replace(spec, key=None, source=Source(kind="url", url="https://a.example/"))
     plans = [plan_of(name, parts=parts, window=window, key=key or f"key-{number}", ordered=ordered) for name in to]
+    if unseen:
+        unnamed = {"key": "", "claim": f"unnamed/{spec.id}", "part_size": 0, "total": 0, "whole": False, "window": 1}
+        plans = [msgspec.structs.replace(plan, **unnamed) for plan in plans]
     return operations.accept(
-        spec, plans, size=parts * PART, crc32c="AAAAAA==", sha256="", keep_seconds=keep_seconds,
-        lease_seconds=lease_seconds, run=run, remade=remade,
+        spec, plans, size=None if unseen else parts * PART, crc32c="" if unseen else "AAAAAA==", sha256="",
+        keep_seconds=keep_seconds, lease_seconds=lease_seconds, run=run, remade=remade,
     )  # fmt: skip
 
 
@@ -102,6 +111,14 @@ class Books(Ledger):
         found = self.ask(transfer, mint=mint, seconds=seconds)
         assert isinstance(found, Lease), found
         return found
+
+    def seen(self, held: Lease, *, parts: int = 3, window: int = 2, key: str = "key-1") -> Onward:
+        """The source was looked at, for all transfers."""
+        source = msgspec.structs.replace(held.spec.source, seen=True, etag='"e"')
+        spec = msgspec.structs.replace(held.spec, source=source, key=key)
+        plans = [plan_of(name, parts=parts, window=window, key=key) for name in spec.destinations]
+        sidecar = Sidecar(spec=spec, digest=Digest.unread(parts * PART), transfers=plans)
+        return self.run(operations.seen(held, sidecar, range(len(plans)), 600))
 
     def begun(self, held: Lease, **changed: str) -> Onward:
         return self.run(operations.begun(held, SESSION, **changed))

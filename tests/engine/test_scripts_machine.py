@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 from engine import operations
 from engine.ledger import PREFIX
 from engine.models import JOB_OVER, JOB_TRANSITIONS, TRANSFER_OVER, TRANSFER_TRANSITIONS
-from engine.records import Lease, Token
+from engine.records import Lease, Onward, Token
 from tests.engine.books import PART, POISON, Books, job_id, tid
 from tests.simulation.servers import TwinServer
 
@@ -60,8 +60,9 @@ class LedgerMachine(RuleBasedStateMachine):
         parts=st.tuples(st.integers(1, 4), st.integers(1, 4)),
         window=st.integers(1, 3),
         destinations=st.integers(1, 2),
+        unseen=st.tuples(st.booleans(), st.booleans()),
     )
-    def accept(self, parts: tuple[int, int], window: int, destinations: int) -> None:
+    def accept(self, parts: tuple[int, int], window: int, destinations: int, unseen: tuple[bool, bool]) -> None:
         self.server = TwinServer({})
         self.books = Books(self.server)
         self.window = window
@@ -73,7 +74,12 @@ class LedgerMachine(RuleBasedStateMachine):
         names = ("media", "archive")[:destinations]
         for number in JOBS:
             answer = self.books.accept(
-                number, parts=self.parts[number], window=window, to=names[: 3 - number], key="same"
+                number,
+                parts=self.parts[number],
+                window=window,
+                to=names[: 3 - number],
+                key="same",
+                unseen=unseen[number - 1],
             )
             assert answer.made
             self.tokens += answer.tokens
@@ -120,7 +126,10 @@ class LedgerMachine(RuleBasedStateMachine):
     def it_goes_well(self, held: Lease) -> None:
         recorded = self.server.has_receipt(held.transfer, held.number)
         mine = self._mine(held)
-        if held.step == "begin":
+        if held.step == "look":
+            assert self.books.transfer(held.transfer)["size"] == "" or not mine, "a source is looked at once"
+            onward = self._see(held)
+        elif held.step == "begin":
             onward = self.books.begun(held)
         elif held.step == "part":
             onward = self.books.record(held)
@@ -134,7 +143,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(held=leases)
     def completion_had_won(self, held: Lease) -> None:
-        if held.step in ("begin", "end"):
+        if held.step in ("begin", "end") and self.books.transfer(held.transfer)["size"]:
             mine = self._mine(held)
             assert self.books.settle(held).fresh == mine
 
@@ -158,6 +167,12 @@ class LedgerMachine(RuleBasedStateMachine):
     def it_is_renewed(self, held: Lease) -> None:
         mine = self._mine(held)
         assert self.books.run(operations.renew([held], LEASE_SECONDS)) == [mine]
+
+    def _see(self, held: Lease) -> Onward:
+        return self.books.seen(held, parts=self.parts[self._number(held)], window=self.window, key="same")
+
+    def _number(self, held: Lease) -> int:
+        return next(number for number in JOBS if job_id(number) == held.job)
 
     def _mine(self, held: Lease) -> bool:
         return self._hash(f"t:{held.transfer}:fences").get(str(held.number)) == held.fence.encode()
@@ -246,6 +261,18 @@ class LedgerMachine(RuleBasedStateMachine):
             self.shown[transfer] = shown
 
     @invariant()
+    def a_source_is_seen_for_all_transfers_or_for_none(self) -> None:
+        for number in JOBS:
+            going = {
+                transfer: fields["size"]
+                for one, transfer, fields in self._transfers()
+                if one == number and fields["state"] not in TRANSFER_OVER and not fields["ending"]
+            }
+            assert len(set(going.values())) <= 1
+            if set(going.values()) == {""}:
+                assert sum(self.server.count_leases(transfer) for transfer in going) <= 1, "one looks for all"
+
+    @invariant()
     def leases_stay_within_the_window(self) -> None:
         for _, transfer, _ in self._transfers():
             assert self.server.count_leases(transfer) <= self.window
@@ -319,7 +346,9 @@ class LedgerMachine(RuleBasedStateMachine):
             )
             if isinstance(found, str):
                 return
-            if found.step == "begin":
+            if found.step == "look":
+                self._see(found)
+            elif found.step == "begin":
                 self.books.begun(found)
             elif found.step == "part":
                 self.books.record(found)

@@ -209,7 +209,7 @@ async def test_a_path_becomes_a_job_whose_bytes_stay_where_they_are(
 ) -> None:
     (rooted / "film.mp4").write_bytes(BIG)
 
-    view = await service.submit_path(path_of(service, rooted / "film.mp4", key="film"))
+    view = await service.submit_source(path_of(service, rooted / "film.mp4", key="film"))
 
     assert (view["name"], view["size"], view["source"]["kind"]) == ("film.mp4", len(BIG), "path")
     assert rig.files() == [f"{view['id']}.path.json"]
@@ -224,7 +224,7 @@ async def test_a_path_becomes_a_job_whose_bytes_stay_where_they_are(
 
 async def test_a_path_that_changed_meanwhile_is_not_sent(service: AsyncService, rig: Rig, rooted: Path) -> None:
     (rooted / "film.mp4").write_bytes(BIG)
-    view = await service.submit_path(path_of(service, rooted / "film.mp4", key="film"))
+    view = await service.submit_source(path_of(service, rooted / "film.mp4", key="film"))
     (rooted / "film.mp4").write_bytes(b"another film")
 
     rig.work(f"{view['id']}/0")
@@ -240,7 +240,7 @@ async def test_a_path_has_no_checksum_that_could_be_compared(service: AsyncServi
 
     for options in ({"checksum": "sha256:" + "0" * 64}, {"key_template": "{sha256}"}):
         with pytest.raises(Invalid):
-            await service.submit_path(path_of(service, rooted / "film.mp4", **options))
+            await service.submit_source(path_of(service, rooted / "film.mp4", **options))
 
 
 async def test_a_path_that_vanished_is_refused(service: AsyncService, rig: Rig, rooted: Path) -> None:
@@ -249,7 +249,7 @@ async def test_a_path_that_vanished_is_refused(service: AsyncService, rig: Rig, 
     (rooted / "film.mp4").unlink()
 
     with pytest.raises(Invalid) as refused:
-        await service.submit_path(spec)
+        await service.submit_source(spec)
     assert refused.value.errors[0]["pointer"] == "/source/path"
     assert rig.files() == []
 

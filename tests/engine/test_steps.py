@@ -739,6 +739,45 @@ def test_an_end_that_meets_trouble_says_so(verb: str) -> None:
         run(shelf, lease_of("end", session=sent(shelf), ending="cancelled"))
 
 
+def test_an_object_of_the_right_size_is_not_enough_where_nobody_read_the_source_whole() -> None:
+    shelf = Shelf()
+    shelf.put(KEY, OTHER, job_id())
+    held = lease_of("end", session={"id": "gone"}, ending="restart")
+
+    assert run(shelf, held, source=Bytes(knows=False)) == Ended()
+    assert shelf.objects == {}
+
+
+@pytest.mark.parametrize(("data", "stays"), [(DATA, True), (OTHER, False)])
+def test_what_was_sent_tells_what_a_found_object_should_be(data: bytes, stays: bool) -> None:
+    shelf = Shelf()
+    shelf.put(KEY, data, job_id())
+    held = lease_of("end", session={"id": "gone"}, ending="cancelled")
+
+    found = run(shelf, held, source=Bytes(knows=False), receipts=receipts_of())
+
+    assert isinstance(found, Settled) == stays
+    assert (shelf.objects != {}) == stays
+
+
+@pytest.mark.parametrize(("data", "right"), [(DATA, True), (OTHER, False)])
+def test_a_source_that_nobody_read_whole_is_read_for_an_object_that_is_found(data: bytes, right: bool) -> None:
+    class ReadThrough(Bytes):
+        def read_through(self) -> int:
+            self.knows = True
+            return crc32c(self.data)
+
+    shelf = Shelf()
+    shelf.put(KEY, data, job_id())
+    held = lease_of("begin", lost_begin=True)
+
+    if right:
+        assert settled(run(shelf, held, source=ReadThrough(knows=False))).verified_by == "checksum"
+    else:
+        with pytest.raises(IntegrityError):
+            run(shelf, held, source=ReadThrough(knows=False))
+
+
 # -- crashes between two effects --------------------------------------------------------------------------------------
 
 

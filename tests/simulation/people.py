@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from engine import operations
+from engine.digests import Digest
 from engine.errors import EngineError, LedgerUnavailable
 from engine.models import JobSpec, Sidecar, SubmitOptions, TransferPlan, dumps
 from engine.receptions import RECEPTION_SECONDS
@@ -33,6 +34,8 @@ class Case:
     plans: list[TransferPlan] = field(default_factory=list)
     accepted: bool = False
     refused: bool = False
+    distant: bool = False
+    """It is an object on the shelf, and only named."""
 
 
 class Api:
@@ -50,9 +53,12 @@ class Api:
         """Receive a file and make it a job; the client may leave midway."""
         kernel = self.world.kernel
         try:
-            spec = self.desk.prepare(case.options, size=len(case.data), owner="", job=case.id)
-            self.spool.begin_reception(spec.id)
+            spec = self.desk.prepare(case.options, size=None if case.distant else len(case.data), owner="", job=case.id)
             case.spec = spec
+            if case.distant:
+                self._accept_distant(case, spec)
+                return
+            self.spool.begin_reception(spec.id)
             if kernel.random.random() < 0.5 and not self._receive_slowly(case, spec):
                 self._discard(spec.id)
                 return
@@ -94,6 +100,16 @@ class Api:
             return
         case.accepted = True
         self.world.kernel.trace(f"submission {case.id} is answered with 202")
+        self._mint(answer.tokens)
+
+    def _accept_distant(self, case: Case, spec: JobSpec) -> None:
+        case.plans = self.desk.unplanned(spec)
+        now = int(time.time() * 1000)
+        sidecar = Sidecar(spec=spec, digest=Digest.unread(0), accepted_ms=now, transfers=case.plans)
+        self.spool.accept_path(spec.id, dumps(sidecar))
+        answer = self.door.run(operations.accept_sidecar(sidecar, self.world.settings))
+        case.accepted = True
+        self.world.kernel.trace(f"submission {case.id} is answered with 202; nobody has seen it")
         self._mint(answer.tokens)
 
     def _discard(self, job: str) -> None:

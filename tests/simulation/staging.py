@@ -24,6 +24,8 @@ class Disk:
         self.accepted: dict[str, bytes] = {}
         """What was received, for what goes bad on the disk later."""
         self.sidecars: dict[str, bytes] = {}
+        self.distant: set[str] = set()
+        """Jobs whose bytes are somewhere else."""
         self.ends: list[Tombstone] = []
         """What is written down of ends, in the order of writing."""
 
@@ -62,6 +64,13 @@ class Spool:
         self.disk.sidecars[job] = sidecar
         self._effect()
 
+    def accept_path(self, job: str, sidecar: bytes) -> None:
+        """The bytes stay where they are."""
+        self._effect()
+        self.disk.distant.add(job)
+        self.disk.sidecars[job] = sidecar
+        self._effect()
+
     def take_back(self, job: str) -> None:
         """Undo a commit."""
         self._effect()
@@ -84,7 +93,7 @@ class Spool:
 
     def sidecars(self) -> Iterator[tuple[str, Path]]:
         self._effect()
-        yield from [(job, Path(job)) for job in self.disk.sidecars if job in self.disk.data]
+        yield from [(job, Path(job)) for job in self.disk.sidecars if job in self.disk.data or job in self.disk.distant]
 
     def read_sidecar(self, job_id: str) -> bytes | None:
         self._effect()

@@ -27,6 +27,8 @@ KEPT = {
     370: "cancel while the answer of a begin was lost: its session stayed open",
     3177: "a lost session was taken for lost work, because one look at the object failed",
     10221: "the session of a complete that was refused, our object being there already, stayed open",
+    17879: "a corrupt object was taken for the right one: nobody had read its source whole, so its size was enough",
+    23404: "the same, when the object was found again behind a lost session",
     105810: "Redis was emptied while it was being reconciled",
 }
 

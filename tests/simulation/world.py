@@ -32,6 +32,7 @@ from tests.simulation.watch import Watch
 from tests.simulation.workers import Worker
 
 PATIENCE_SECONDS = 1800.0
+SHELF = "shelf"
 KEYS = ("a.bin", "b.bin", "c.bin")
 NO_PATCHES: Mapping[str, Patch] = {}
 
@@ -83,6 +84,9 @@ class World:
         self.settings = self._settings()
         self.policy = Policy(attempts=3, base_seconds=0.5, cap_seconds=5.0, budget_seconds=8.0)
         self.providers = {name: self._provider(name) for name in ("one", "two")[: self._draw(1, 1, 2)]}
+        # Not drawn for every world: what the seeds on record stand for must stay.
+        self.shelf = Provider(self.kernel, SHELF, Habits()) if seed % 13 == 4 else None
+        """Where jobs find what they only name."""
         self.plan: dict[str, tuple[int, int]] = {
             name: (self._draw(4, 8, 16), self._draw(1, 2, 3)) for name in self.providers
         }
@@ -141,6 +145,9 @@ class World:
             )
             for name, provider in self.providers.items()
         }
+        if self.shelf is not None:
+            options, capabilities = _Options(SHELF), self.shelf.capabilities
+            destinations[SHELF] = Destination(SHELF, _Plugin(self.shelf, process), options, capabilities)
         return Configuration(default="one", destinations=destinations, routes={})
 
     # -- living
@@ -192,6 +199,10 @@ class World:
             ),
         )
         self.cases[case.id] = case
+        if self.shelf is not None and self.random.random() < 0.7:
+            case.distant = True
+            case.options.source = {"destination": SHELF, "key": case.id}
+            self.shelf.put_whole(case.id, case.data, properties=Properties())
         when = self.random.random() * self._draw(0.1, 5)
         self.kernel.at(when, lambda: self._in_api(api, lambda door: door.submit(case), "submission"))
 
@@ -260,6 +271,8 @@ class World:
             )
             if chance() < 0.2:
                 provider.put_whole(self._draw(*KEYS), b"somebody else's", properties=Properties())
+        if self.shelf is not None:
+            self.shelf.trouble = self.shelf.had = Trouble(refused=rare(0.3), unanswered=rare(0.3), slow=rare(0.1))
         for _ in range(self._draw(0, 0, 1, 2)):
             self._later(chance() * self.faults_end, self._freeze)
         for _ in range(self._draw(0, 0, 1)):
@@ -322,6 +335,8 @@ class World:
         self.redises.down_until = 0
         for provider in self.providers.values():
             provider.trouble = Trouble()
+        if self.shelf is not None:
+            self.shelf.trouble = Trouble()
         for worker in self.workers:
             worker.process.effects_left = None
 

@@ -56,6 +56,9 @@ EFFECTS = {
     "spool",
     "tombstones",
     "sources",
+    "drawn",
+    "stored",
+    "imported",
     "ledger",
 }
 

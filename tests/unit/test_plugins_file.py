@@ -271,12 +271,54 @@ MISTAKES = {
     'default = "x"\n' + destination('[routes.x]\nmirror = ["x"]'): (
         "[routes.x]: a destination is called 'x' too (choose another name)"
     ),
+    # credentials
+    destination('[credentials.c]\nheaders = { A = "${SPACE}" }'): (
+        '[credentials.c] hosts: takes a list of the hosts they may be sent to, ["files.example"]'
+    ),
+    destination('[credentials.c]\nhosts = ["a.example"]'): (
+        '[credentials.c] headers: takes a table, { Authorization = "Bearer ${TOKEN}" }'
+    ),
+    destination('[credentials.c]\nheaders = { A = "${SPACE}" }\nhosts = ["a.example"]\nhost = "x"'): (
+        "[credentials.c] host: unknown key 'host' (did you mean 'hosts'?)"
+    ),
+    destination('[credentials.c]\nheaders = { A = "${SPACE}" }\nhosts = ["user@a.example"]'): (
+        "[credentials.c] hosts: 'user@a.example' is no host (write files.example, or http://10.0.0.5:8080)"
+    ),
+    destination('[credentials.c]\nheaders = { A = "${SPACE}" }\nhosts = ["a.example/x"]'): (
+        "[credentials.c] hosts: 'a.example/x' has a path (headers go to whole hosts)"
+    ),
+    destination('[credentials.c]\nheaders = { Host = "${SPACE}" }\nhosts = ["a.example"]'): (
+        "[credentials.c] headers.Host: is no header that can be set"
+    ),
+    destination('[credentials.c]\nheaders = { A = "${NOPE}" }\nhosts = ["a.example"]'): (
+        "[credentials.c] headers.A: the variable NOPE is not set (set it, or leave the line out if it is optional)"
+    ),
+    destination('[credentials.c]\nheaders = { A = "${CRLF}" }\nhosts = ["a.example"]'): (
+        "[credentials.c] headers.A: is empty, too long, or has characters that no header may have"
+    ),
+    destination('[credentials.c]\nheaders = { A = "plain" }\nhosts = ["a.example"]'): (
+        "[credentials.c] headers.A: is a secret in a file that everybody on this machine can read "
+        "(take it from the environment with ${NAME}, or chmod o-r the file)"
+    ),
 }
 
 
 @pytest.mark.parametrize("content", MISTAKES)
 def test_a_mistake_is_one_line_that_says_where_and_what(write: Write, content: str) -> None:
-    assert faults(write(content), {"SPACE": "a"}) == [MISTAKES[content]]
+    assert faults(write(content), {"SPACE": "a", "CRLF": "a\r\nb: c"}) == [MISTAKES[content]]
+
+
+def test_credentials_are_for_hosts_by_https_unless_it_is_written_out(write: Write) -> None:
+    path = write(
+        destination(
+            '[credentials.partner]\nheaders = { Authorization = "Bearer ${TOKEN}" }\n'
+            'hosts = ["Files.example", "b.example:8443", "http://10.0.0.5:8080"]'
+        )
+    )
+    found = load(path, {"TOKEN": "hush"}).credentials["partner"]
+    assert found.headers == {"Authorization": "Bearer hush"}
+    assert found.origins == {"https://files.example", "https://b.example:8443", "http://10.0.0.5:8080"}
+    assert "hush" not in repr(found)
 
 
 def test_all_mistakes_are_told_at_once(write: Write) -> None:

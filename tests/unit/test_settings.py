@@ -151,6 +151,29 @@ def test_origins_reach_a_child_as_they_came() -> None:
     assert Settings.from_env(first.environ()) == first
 
 
+def test_what_imports_may_reach_comes_by_commas() -> None:
+    found = Settings.from_env(
+        {"BUCKETLINE_IMPORT_ALLOW": "files.internal, 10.1.0.0/16,fd12::1", "BUCKETLINE_IMPORT_PORTS": "443, 8443"}
+    )
+
+    assert found.import_allow == ("files.internal", "10.1.0.0/16", "fd12::1")
+    assert found.import_ports == (443, 8443)
+    assert Settings.from_env(found.environ()) == found
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("BUCKETLINE_IMPORT_ALLOW", "10.1.0.1/16"), ("BUCKETLINE_IMPORT_ALLOW", "http://x"),
+        ("BUCKETLINE_IMPORT_ALLOW", "*"), ("BUCKETLINE_IMPORT_PORTS", "0"), ("BUCKETLINE_IMPORT_PORTS", "70000"),
+        ("BUCKETLINE_IMPORT_PORTS", "http"), ("BUCKETLINE_IMPORT_PORTS", ","),
+    ],
+)  # fmt: skip
+def test_what_imports_cannot_reach(variable: str, text: str) -> None:
+    (fault,) = faults({variable: text})
+    assert fault.startswith(f"{variable} takes")
+
+
 @pytest.mark.parametrize("variable", ["BUCKETLINE_API_KEY", "BUCKETLINE_TOKEN"])
 def test_a_refused_secret_is_not_repeated(variable: str) -> None:
     (fault,) = faults({variable: "hush hush"})
