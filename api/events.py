@@ -37,11 +37,11 @@ class Feed:
         self._ping_seconds = ping_seconds
 
     async def on_get_all(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        self._stream(resp, self._service.events(None, _last_event_id(req)))
+        self._stream(req, resp, self._service.events(None, _last_event_id(req), req.scope["bucketline"].who.sees))
 
     async def on_get_one(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, job_id: str) -> None:
         last = _last_event_id(req)
-        job, _ = await self._service.job(checked_id(job_id))
+        job, _ = await self._service.job(checked_id(job_id), req.scope["bucketline"].who)
         events = self._service.events(job_id, last)
         first: Event | None = None
         if last is not None and job["state"] in JOB_OVER:
@@ -50,11 +50,19 @@ class Feed:
             if first is None:
                 resp.status = 204
                 return
-        self._stream(resp, events, first)
+        self._stream(req, resp, events, first)
 
-    def _stream(self, resp: falcon.asgi.Response, events: AsyncIterator[Event], first: Event | None = None) -> None:
+    def _stream(
+        self,
+        req: falcon.asgi.Request,
+        resp: falcon.asgi.Response,
+        events: AsyncIterator[Event],
+        first: Event | None = None,
+    ) -> None:
         for name, value in _HEADERS.items():
             resp.set_header(name, value)
+        if req.scope["bucketline"].token_in_query:
+            resp.set_header("Cache-Control", "private, no-store, no-transform")  # RFC 6750, section 2.3
         resp.stream = self._frames(events, first)
 
     async def _frames(self, events: AsyncIterator[Event], first: Event | None) -> AsyncIterator[bytes]:
