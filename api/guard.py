@@ -21,7 +21,7 @@ from api.cors import Cors, Headers
 from api.life import Life
 from api.limits import FORM_OVERHEAD_BYTES, JSON_BODY_BYTES, LARGEST_LENGTH
 from api.problems import CONTENT_TYPE, Problem, from_engine
-from api.service import Gate
+from api.service import Gate, Service
 from engine.access import ANYBODY, EVERYTHING, Identity
 from engine.errors import EngineError
 
@@ -51,6 +51,8 @@ class Caller:
     visit: Visit
     remote: str = ""
     """The address of whoever connected; behind a proxy that is the proxy."""
+    forwarded: str = ""
+    """What a proxy says of whom it serves; anybody can say that."""
     token_in_query: bool = False
 
     @property
@@ -61,6 +63,13 @@ class Caller:
     def owner(self) -> str:
         """The key to which belongs what is submitted."""
         return self.visit.who.key
+
+    def note(self, service: Service, action: str, **fields: str) -> None:
+        """Writes into the audit log what this caller has just done."""
+        service.note(
+            action, key=self.owner, token=self.who.token, request=self.request_id, remote=self.remote,
+            forwarded=self.forwarded, **fields,
+        )  # fmt: skip
 
 
 class Guard:
@@ -144,7 +153,17 @@ class Guard:
             self._check_room(scope, declared, media_type, visit)
         await visit.enter()
         client = scope.get("client") or ("",)
-        caller = Caller(request_id, declared, media_type, _nothing, visit, str(client[0]), token is not None)
+        forwarded = (fields.one(b"x-forwarded-for") or "")[:200]
+        caller = Caller(
+            request_id,
+            declared,
+            media_type,
+            _nothing,
+            visit,
+            str(client[0]),
+            forwarded,
+            token_in_query=token is not None,
+        )
         return caller, expects
 
     def _check_query(self, scope: Scope) -> str | None:

@@ -11,7 +11,7 @@ from typing import Any
 import falcon.asgi
 import msgspec
 
-from api.access import Visit, check_spec, placed
+from api.access import check_spec, placed
 from api.bodies import Body, expected_digests
 from api.forms import Event, FormParser, PartEnd, PartStart, boundary_of, file_name
 from api.guard import Caller
@@ -74,7 +74,9 @@ class Intake:
             raise invalid("/source", "A JSON body needs a source; send a file as any other content type.")
         spec = await self.prepare(caller, gathered, None)
         caller.visit.accepting = True
-        return await self._service.submit_path(spec)
+        job = await self._service.submit_path(spec)
+        caller.note(self._service, "submit", job=job["id"])
+        return job
 
     async def prepare(self, caller: Caller, gathered: Gathered, size: int | None, **own: Any) -> JobSpec:
         """The job, if it is possible, and if this caller may have it."""
@@ -96,7 +98,7 @@ class Intake:
     @asynccontextmanager
     async def _receiving(self, caller: Caller) -> AsyncIterator[Batch]:
         with self._life.receiving():
-            async with Batch(self._service, self._life, caller.visit) as batch:
+            async with Batch(self._service, self._life, caller) as batch:
                 yield batch
 
     def _body(self, request: falcon.asgi.Request, limit: int | None, digests: dict[str, bytes]) -> Body:
@@ -118,10 +120,11 @@ class Intake:
 class Batch:
     """The receptions of one request: accepted together, or discarded together when anything goes wrong before."""
 
-    def __init__(self, service: Service, life: Life, visit: Visit) -> None:
+    def __init__(self, service: Service, life: Life, caller: Caller) -> None:
         self._service = service
         self._life = life
-        self._visit = visit
+        self._caller = caller
+        self._visit = caller.visit
         self._receptions: list[Reception] = []
         self._handed_over = False
 
@@ -149,14 +152,18 @@ class Batch:
     async def _accept(self) -> list[Json]:
         try:
             if len(self._receptions) == 1:
-                return [await self._receptions[0].accept()]
-            return await self._service.accept_all(self._receptions)
+                jobs = [await self._receptions[0].accept()]
+            else:
+                jobs = await self._service.accept_all(self._receptions)
         except EngineError as error:
             # A clear refusal leaves nothing behind. After an unclear answer (the ledger is away) the job may exist: the
             # bytes stay, and reconciliation decides.
             if not error.retryable:
                 await self._discard()
             raise
+        for job in jobs:
+            self._caller.note(self._service, "submit", job=job["id"])
+        return jobs
 
     async def _discard(self) -> None:
         for reception in self._receptions:

@@ -178,6 +178,7 @@ class Job:
 
     async def on_delete(self, req: Request, resp: Response, job_id: str) -> None:
         await self._service.forget(checked_id(job_id), req.scope["bucketline"].who)
+        req.scope["bucketline"].note(self._service, "forget", job=job_id)
         resp.status = 204
 
 
@@ -210,6 +211,8 @@ class Command:
 
     async def on_post(self, req: Request, resp: Response, job_id: str) -> None:
         job, effective = await self._service.command(checked_id(job_id), self._verb, req.scope["bucketline"].who)
+        if effective:
+            req.scope["bucketline"].note(self._service, self._verb, job=job_id)
         write_json(resp, job, 202 if effective else 200)
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Literal
 
 import msgspec
 
 from engine import keys
+
+Kind = Literal["key", "token"]
 
 SCOPES = ("submit", "read", "control", "admin")
 BOOTSTRAP = "bootstrap"

@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from engine.access import ApiKey, Quotas, Token
-from engine.credentials import Kind
+from engine.access import ApiKey, Kind, Quotas, Token
 from engine.models import dumps
 from engine.operations import Operation
 from engine.records import text

@@ -15,9 +15,9 @@ import hmac
 import re
 import secrets
 import string
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-Kind = Literal["key", "token"]
+from engine.access import Kind
 
 _WORDS: dict[Kind, tuple[str, int]] = {"key": ("bl", 6), "token": ("blt", 8)}
 _FORM = re.compile(r"(?:bl_(?P<key>[0-9a-f]{12})|blt_(?P<token>[0-9a-f]{16}))_[0-9A-Za-z]{43}")

@@ -17,6 +17,7 @@ from backends.registry import Destination
 from backends.structs import prepare_structs
 from engine import operations
 from engine.access import EVERYTHING, Identity
+from engine.audit import Audit
 from engine.config import Settings
 from engine.content_types import HEAD_BYTES
 from engine.digests import Digester
@@ -56,6 +57,8 @@ class AsyncService:
         self.spool = Spool(
             settings.spool, limit=settings.spool_limit, durability=settings.durability, max_size=settings.max_size
         )
+        self.audit = Audit(settings.spool, settings.audit_days)
+        self.note = self.audit.note
         self.settler = Settler()
         self.minter = Minter(settings.broker_url, settings.node)
         self.feed = Feed(self.ledger)
@@ -73,6 +76,7 @@ class AsyncService:
         await asyncio.to_thread(self.minter.stop)
         await self.ledger.close()
         self.spool.close()
+        self.audit.close()
 
     @property
     def configuration(self) -> Configuration:
@@ -238,6 +242,10 @@ class AsyncService:
             raise NotFound("There is no job with this id.")
         if verdict == "conflict":
             raise Conflict("The job is still active; cancel it first.")
+
+    async def audit_lines(self, *, limit: int, key: str | None, job: str | None) -> list[Json]:
+        """Who did what, the newest first."""
+        return await asyncio.to_thread(self.audit.read, limit=limit, key=key, job=job)
 
     # ------------------------------------------------------------------ destinations and health
 

@@ -164,6 +164,7 @@ class FakeService:
     def __init__(self, destinations: Sequence[str] = ("media", "archive")) -> None:
         self.names = list(destinations)
         self.gate = FakeGate(self)
+        self.notes: list[Json] = []
         self.jobs_by_id: dict[str, FakeJob] = {}
         self.receptions: list[FakeReception] = []
         self.full_after: int | None = None
@@ -355,6 +356,12 @@ class FakeService:
 
     async def check(self, name: str) -> Json:
         return {**await self.destination(name), "ok": True}
+
+    def note(self, action: str, **fields: str) -> None:
+        self.notes.insert(0, {"action": action, **{name: value for name, value in fields.items() if value}})
+
+    async def audit_lines(self, *, limit: int, key: str | None, job: str | None) -> list[Json]:
+        return [one for one in self.notes if key in (None, one["key"]) and job in (None, one.get("job"))][:limit]
 
     async def stats(self) -> Json:
         return {"jobs": {"queued": len(self.jobs_by_id)}}
