@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 import falcon.asgi
 import msgspec
 
+from api.guard import Caller
 from api.jobs import checked_id
 from api.life import Life
 from api.limits import ALREADY_SECONDS, PING_SECONDS, RECONNECT_MILLISECONDS
@@ -63,9 +64,11 @@ class Feed:
             resp.set_header(name, value)
         if req.scope["bucketline"].token_in_query:
             resp.set_header("Cache-Control", "private, no-store, no-transform")  # RFC 6750, section 2.3
-        resp.stream = self._frames(events, first)
+        resp.stream = self._frames(events, first, req.scope["bucketline"])
 
-    async def _frames(self, events: AsyncIterator[Event], first: Event | None) -> AsyncIterator[bytes]:
+    async def _frames(self, events: AsyncIterator[Event], first: Event | None, caller: Caller) -> AsyncIterator[bytes]:
+        clock = asyncio.get_running_loop().time
+        look_at = clock() + self._ping_seconds
         yield b"retry: %d\n\n" % RECONNECT_MILLISECONDS
         if first is not None:
             yield frame(first)
@@ -82,6 +85,10 @@ class Feed:
                     yield frame(event)
                 elif not end.done():
                     yield _PING
+                if clock() >= look_at:
+                    look_at = clock() + self._ping_seconds
+                    if not await caller.lives():
+                        return  # its key or token has ended; coming back, the client hears of it
         except EngineError as error:
             log.warning("an event stream ends early: %s", error.detail)  # its reader comes back with Last-Event-ID
         finally:

@@ -7,22 +7,21 @@ so the body is asked for (and `100 Continue` sent) only by the handler that want
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.parse import urlsplit
 from uuid import uuid4
 
-from api.access import Visit, begins_upload, check_scope, is_secret, takes_query_token, unauthorized
+from api.access import Visit, begins_upload, check_scope
 from api.cors import Cors, Headers
+from api.doorman import Doorman, Sender
 from api.life import Life
 from api.limits import FORM_OVERHEAD_BYTES, JSON_BODY_BYTES, LARGEST_LENGTH
 from api.problems import CONTENT_TYPE, Problem, from_engine
 from api.service import Gate, Service
-from engine.access import ANYBODY, EVERYTHING, Identity
+from engine.access import ANYBODY, Identity
 from engine.errors import EngineError
 
 Scope = MutableMapping[str, Any]
@@ -32,10 +31,7 @@ Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._~:/+=@-]{1,128}")
-_KEY_PARAMETERS = frozenset({b"api_key", b"apikey", b"api-key", b"access_token", b"authorization", b"token", b"bearer"})
-_OPEN_PATHS = frozenset({"/livez", "/readyz", "/"})
 _LOOPBACK_4 = re.compile(r"127\.\d{1,3}\.\d{1,3}\.\d{1,3}")
-_ACCESS_TOKEN = b"access_token"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +49,19 @@ class Caller:
     """The address of whoever connected; behind a proxy that is the proxy."""
     forwarded: str = ""
     """What a proxy says of whom it serves; anybody can say that."""
-    token_in_query: bool = False
+    sender: Sender | None = None
+
+    @property
+    def token_in_query(self) -> bool:
+        """Whether the address holds a secret."""
+        return self.sender is not None and self.sender.token_in_query
+
+    async def lives(self) -> bool:
+        """Whether the key or the token of this request still does."""
+        try:
+            return self.sender is None or self.sender.again is None or await self.sender.again() is not None
+        except EngineError:
+            return True  # Redis is away, and says so by itself
 
     @property
     def who(self) -> Identity:
@@ -93,7 +101,7 @@ class Guard:
         self._room = room
         self._gate = gate
         self._life = life
-        self._key = _fingerprint(api_key.encode()) if api_key else None
+        self._doorman = Doorman(gate, api_key)
         self._max_size = max_size
         self._cors = cors or Cors()
 
@@ -135,11 +143,11 @@ class Guard:
 
     async def _admit(self, scope: Scope, request_id: str, marked: _Marked) -> tuple[Caller, bool]:
         fields = _Fields(scope["headers"])
-        if self._key is None:
+        if not self._doorman.asks:
             _check_host(fields)
             _check_origin(fields, self._cors)
-        token = self._check_query(scope)
-        who = await self._identify(scope, fields, token)
+        sender = await self._doorman.identify(scope, fields.all(b"authorization"))
+        who = sender.who
         if who is not ANYBODY:
             check_scope(who, scope["method"], scope["path"])
         expects = _check_expectation(fields)
@@ -154,56 +162,8 @@ class Guard:
         await visit.enter()
         client = scope.get("client") or ("",)
         forwarded = (fields.one(b"x-forwarded-for") or "")[:200]
-        caller = Caller(
-            request_id,
-            declared,
-            media_type,
-            _nothing,
-            visit,
-            str(client[0]),
-            forwarded,
-            token_in_query=token is not None,
-        )
+        caller = Caller(request_id, declared, media_type, _nothing, visit, str(client[0]), forwarded, sender)
         return caller, expects
-
-    def _check_query(self, scope: Scope) -> str | None:
-        """Refuses keys in the address. A token, where one may stand there, is taken out and answered."""
-        token: str | None = None
-        kept = []
-        for item in scope["query_string"].split(b"&") if scope["query_string"] else ():
-            name, _, raw = item.partition(b"=")
-            name, value = unquote_to_bytes(name).lower(), unquote_to_bytes(raw)
-            if name == _ACCESS_TOKEN and token is None and takes_query_token(scope["method"], scope["path"]):
-                if not value.startswith(b"blt_"):
-                    raise Problem("key_in_query", "Only a short-lived token may stand here: POST /v1/tokens makes one.")
-                token = value.decode("latin-1")
-            elif name in _KEY_PARAMETERS or is_secret(value) or (value and self._is_key(value)):
-                raise Problem("key_in_query", "Send the key as `Authorization: Bearer …`; URLs end up in logs.")
-            else:
-                kept.append(item)
-        if token is not None:
-            scope["query_string"] = b"&".join(kept)  # so that it can end up nowhere
-        return token
-
-    async def _identify(self, scope: Scope, fields: _Fields, token: str | None) -> Identity:
-        """Who calls. Where no key is needed, one of ours that is sent all the same counts."""
-        given = fields.all(b"authorization")
-        if len(given) + (token is not None) > 1:
-            raise Problem("bad_request", "Authorization is given twice.")
-        if scope["path"] in _OPEN_PATHS:
-            return ANYBODY
-        scheme, _, text = (given[0] if given else b"").partition(b" ")
-        text = token.encode("latin-1") if token is not None else text.strip()
-        bearer = scheme.lower() == b"bearer" or token is not None
-        if self._key is None and not (bearer and is_secret(text)):
-            return EVERYTHING if token is None else _unknown()
-        if bearer and self._is_key(text):
-            return EVERYTHING
-        who = await self._gate.identify(text.decode("latin-1")) if bearer else None
-        return who or _unknown(error=bearer)
-
-    def _is_key(self, text: bytes) -> bool:
-        return self._key is not None and hmac.compare_digest(_fingerprint(text), self._key)
 
     def _check_room(self, scope: Scope, declared: int | None, media_type: str, visit: Visit) -> None:
         if self._life.stopping:
@@ -266,10 +226,6 @@ class _Fields:
         return int(text)
 
 
-def _fingerprint(key: bytes) -> bytes:
-    return hashlib.sha256(key).digest()
-
-
 def _request_id(headers: list[tuple[bytes, bytes]]) -> str:
     for name, value in headers:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
@@ -303,10 +259,6 @@ async def _leave(visit: Visit, status: int) -> None:
         await visit.leave(status)
     except EngineError:
         pass  # it stays counted: better too much than too little
-
-
-def _unknown(*, error: bool = False) -> Identity:
-    raise unauthorized(error=error)
 
 
 def _size(scope: Scope, fields: _Fields, declared: int | None) -> int | None:

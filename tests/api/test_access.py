@@ -744,3 +744,26 @@ async def test_what_was_done_is_written_down_and_no_secret_with_it(
     assert len((await ask("GET", f"/v1/audit?job={job}&limit=2", headers=admin)).json()["items"]) == 2
     assert (await ask("GET", "/v1/audit?limit=0", headers=admin)).status == 422
     assert (await ask("GET", "/v1/audit?since=1", headers=admin)).status == 422
+
+
+async def test_a_stream_of_events_ends_with_its_key(service: FakeService) -> None:
+    ask = Asker(Composed(service, api_key=BOOTSTRAP, ping_seconds=0.01))
+    text = key_text()
+    service.gate.known[text] = Identity(key="000000000001", grants=(Grant(scopes=("read",)),))
+    async with ask.open("/v1/events", headers=bearer(text)) as exchange, asyncio.timeout(20):
+        assert await exchange.frames.get() == b"retry: 3000\n\n"
+        assert await exchange.frames.get() == b": ping\n\n"
+        del service.gate.known[text]
+        while await exchange.frames.get() is not None:
+            pass
+
+
+async def test_a_stream_of_events_outlives_a_redis_that_is_away(service: FakeService) -> None:
+    ask = Asker(Composed(service, api_key=BOOTSTRAP, ping_seconds=0.01))
+    text = key_text()
+    service.gate.known[text] = Identity(key="000000000001", grants=(Grant(scopes=("read",)),))
+    async with ask.open("/v1/events", headers=bearer(text)) as exchange, asyncio.timeout(20):
+        await exchange.frames.get()
+        service.away = True
+        for _ in range(5):
+            assert await exchange.frames.get() == b": ping\n\n"
