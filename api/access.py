@@ -157,15 +157,18 @@ class Visit:
         limits = [most, self.who.max_size, self._left if self.declared is None else None]
         return min((one for one in limits if one is not None), default=None)
 
-    async def leave(self, status: int) -> None:
-        """The request is over (0: without an answer). Nothing is given back unless it is clear that there is no job."""
+    def owes(self, status: int) -> bool:
+        """Whether something is to be told when the request is over (0: without an answer). Nothing is given back unless
+        it is clear that there is no job.
+        """
         unannounced = self.declared is None and self.who.quotas.bytes_per_day is not None
         failed = 400 <= status < 500 or (status == 0 and not self.accepting)
-        if not failed and not (unannounced and 200 <= status < 300):
-            return
-        await self.gate.leave(
-            self.who, self.entries, charged=self._charged, used=self.came or self._charged, at_ms=self._at_ms
-        )
+        return bool(self.entries) and (failed or (unannounced and 200 <= status < 300))
+
+    async def leave(self) -> None:
+        """Tells it."""
+        used = self.came or self._charged
+        await self.gate.leave(self.who, self.entries, charged=self._charged, used=used, at_ms=self._at_ms)
 
     async def _admit(self, *, upload: bool, charge: int, again: bool) -> None:
         quotas = self.who.quotas

@@ -6,7 +6,6 @@ so the body is asked for (and `100 Continue` sent) only by the handler that want
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, replace
@@ -138,8 +137,9 @@ class Guard:
         try:
             await self._application(scope, receive, marked)
         finally:
-            if visit.entries:
-                await asyncio.shield(self._life.keep(_leave(visit, marked.status)))
+            if visit.owes(marked.status):
+                # Beside it: the answer is out, and the server takes no further request from this connection meanwhile.
+                self._life.keep(_leave(visit))
 
     async def _admit(self, scope: Scope, request_id: str, marked: _Marked) -> tuple[Caller, bool]:
         fields = _Fields(scope["headers"])
@@ -254,9 +254,9 @@ class _Marked:
         await self._send(message)
 
 
-async def _leave(visit: Visit, status: int) -> None:
+async def _leave(visit: Visit) -> None:
     try:
-        await visit.leave(status)
+        await visit.leave()
     except EngineError:
         pass  # it stays counted: better too much than too little
 
