@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import socket
 import time
@@ -12,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from bucketline.client import Client, Refused
 from tests.e2e.stack import PATIENCE, Stack
 from tests.servers import eventually
 
@@ -214,6 +216,23 @@ def test_a_page_watches_what_it_sent_by_an_address_alone(keys: Keys) -> None:
     assert put(looker).status_code == 403
     assert client.delete(f"/v1/tokens/{looking[4:20]}").status_code == 204
     assert looker.get(f"/v1/jobs/{before}").status_code == 401
+
+
+def test_the_client_makes_tokens(keys: Keys) -> None:
+    keys.add()
+    with Client(keys.stack.talk.url, keys.secrets[-1]) as view:
+        token = view.token(destinations=["media"], prefix="u/9", uploads=1, ttl_seconds=60)
+        keys.secrets.append(token.token)
+        assert token.token not in repr(token)
+        with Client(keys.stack.talk.url, token.token) as page:
+            job = page.submit(io.BytesIO(BODY), name="film")
+            assert page.wait(job.id).key == f"u/9/{job.id}/film"
+            looking = view.token(job=job.id)
+            keys.secrets.append(looking.token)
+            view.end_token(token.id)
+            with pytest.raises(Refused) as refused:
+                page.job(job.id)
+            assert refused.value.status == 401
 
 
 def test_quotas_are_told_counted_and_given_back(keys: Keys) -> None:
