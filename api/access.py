@@ -17,7 +17,7 @@ from engine.models import JobSpec, SubmitOptions
 _JOB = r"/v1/jobs/[^/]+"
 # The first line that fits says which scope is needed; '' is any key at all. HEAD is GET.
 _RULES = [
-    (methods, re.compile(path, re.DOTALL), scope)
+    (frozenset(methods.split()), re.compile(path, re.DOTALL), scope)
     for methods, path, scope in [
         ("OPTIONS", r".*", ""),
         ("POST", r"/v1/jobs", "submit"),
@@ -43,9 +43,7 @@ _SECRET = re.compile(rb"blt?_[0-9a-f]{12,16}_[0-9A-Za-z]{43}")
 def scope_of(method: str, path: str) -> str:
     """The scope that a request needs; '' when any key will do."""
     method = "GET" if method == "HEAD" else method
-    return next(
-        (scope for methods, form, scope in _RULES if method in methods.split() and form.fullmatch(path)), "admin"
-    )
+    return next((scope for methods, form, scope in _RULES if method in methods and form.fullmatch(path)), "admin")
 
 
 def check_scope(who: Identity, method: str, path: str) -> None:

@@ -103,7 +103,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def sees(self) -> str | None:
         """Whose jobs may be seen: None is everybody's."""
-        return None if self.has("admin") and not self.token else self.key
+        return None if self.has("admin") else self.key
 
     @property
     def prefix(self) -> str:

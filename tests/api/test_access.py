@@ -477,6 +477,19 @@ async def test_an_unclear_end_stays_counted(ask: Asker, keys: Keys, service: Fak
     assert service.gate.left == []
 
 
+async def test_who_leaves_while_the_job_is_made_gets_nothing_back(ask: Asker, keys: Keys, service: FakeService) -> None:
+    service.go_on.clear()
+    sending = asyncio.ensure_future(ask(*PUT, body=b"x", headers=keys.add(quotas=QUOTAS)))
+    await service.accepting.wait()
+    sending.cancel()
+    await asyncio.gather(sending, return_exceptions=True)
+    await asyncio.sleep(0.01)
+    service.go_on.set()
+    await service.accepted.wait()
+
+    assert service.gate.left == []
+
+
 # -- tokens
 
 
