@@ -40,7 +40,9 @@ class Destination:
         write_json(resp, await _named(self._service.destination(name)))
 
     async def on_post_check(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, name: str) -> None:
-        write_json(resp, await _named(self._service.check(name)))
+        answer = await _named(self._service.check(name))
+        req.scope["bucketline"].note(self._service, "check", destination=name)
+        write_json(resp, answer)
 
 
 def may_write(req: falcon.asgi.Request, name: str, service: Service) -> bool:

@@ -223,14 +223,16 @@ def _check_options(parser: Parser) -> None:
 def _keys_options(parser: Parser) -> None:
     parser.usage = (
         "bucketline keys add NAME [--scope …] [--to NAME] [--prefix FOLDER] [--expires TIME] [quotas] [--json]\n"
-        "       bucketline keys list [--json]\n       bucketline keys revoke ID… [--json]"
+        "       bucketline keys list [--json]\n       bucketline keys revoke ID… [--json]\n"
+        "       bucketline keys export > FILE\n       bucketline keys import < FILE"
     )
     parser.description = (
         "Makes, lists and revokes API keys. They live in Redis, as hashes: the text of a new key is printed once. "
         "Running APIs know a new key at once, and stop knowing a revoked one within 5 seconds. BUCKETLINE_API_KEY "
-        "stays a key with all rights, which works without Redis."
+        "stays a key with all rights, which works without Redis. Export writes the keys in force, as hashes, and "
+        "import puts those back that a Redis has lost."
     )
-    parser.add_argument("action", metavar="ACTION", help="add, list or revoke")
+    parser.add_argument("action", metavar="ACTION", help="add, list, revoke, export or import")
     parser.add_argument("names", nargs="*", metavar="NAME", help="what a new key is for; or the ids of keys to revoke")
     parser.add_argument(
         "--scope", action="append", metavar="NAMES",

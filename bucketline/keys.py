@@ -1,7 +1,8 @@
-"""`bucketline keys`: makes, lists and revokes the API keys that the ledger knows."""
+"""`bucketline keys`: makes, lists, revokes and moves the API keys that the ledger knows."""
 
 import argparse
 import re
+import sys
 import time
 from datetime import UTC, date, datetime
 from typing import Any
@@ -14,7 +15,7 @@ from bucketline.serve import with_redis
 from bucketline.talk import print_json
 from engine.config import Settings, parse_size
 
-ACTIONS = ("add", "list", "revoke")
+ACTIONS = ("add", "list", "revoke", "export", "import")
 _UNITS = {"m": 60, "h": 3600, "d": 86_400}
 
 
@@ -28,11 +29,12 @@ def run(arguments: argparse.Namespace) -> int:
         raise Failure(USAGE, "`bucketline keys add` takes one name: what the key is for")
     if action == "revoke" and not names:
         raise Failure(USAGE, "`bucketline keys revoke` takes the ids of keys", "`bucketline keys list` shows them")
+    if action in ("list", "export", "import") and names:
+        raise Failure(USAGE, f"`bucketline keys {action}` takes no names")
     settings = with_redis(settings_for(arguments))
+    work = {"add": _add, "list": _list, "revoke": _revoke, "export": _export, "import": _import}[action]
     try:
-        if action == "add":
-            return _add(arguments, settings)
-        return _revoke(arguments, settings) if action == "revoke" else _list(arguments, settings)
+        return work(arguments, settings)
     except LedgerUnavailable as error:
         hint = "start it, or correct BUCKETLINE_REDIS_URL"
         raise Failure(UNREACHABLE, f"Redis does not answer: {error.detail}", hint) from None
@@ -114,6 +116,39 @@ def _revoke(arguments: argparse.Namespace, settings: Settings) -> int:
         else:
             (say if verdict == "missing" else print)(f"{key}: {told}")
     return code
+
+
+def _export(arguments: argparse.Namespace, settings: Settings) -> int:
+    """The keys that are in force as `import` takes them: with hashes, without secrets."""
+    from engine import admission
+
+    for one in _run(settings, admission.list_keys()):
+        if one.state == "active":
+            print_json(one.key)
+    return FINE
+
+
+def _import(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Puts exported keys into a Redis that has lost them; what is there stays as it is, revoked ones too."""
+    from engine import admission
+    from engine.access import ApiKey
+
+    try:
+        found = [msgspec.json.decode(line, type=ApiKey) for line in sys.stdin.buffer if line.strip()]
+    except msgspec.MsgspecError as error:
+        raise Failure(USAGE, f"this is not what `bucketline keys export` wrote: {error}") from None
+    added = 0
+    for key in found:
+        if not re.fullmatch(r"[0-9a-f]{12}", key.id) or not re.fullmatch(r"[0-9a-f]{64}", key.hash):
+            raise Failure(
+                USAGE, f"this is not what `bucketline keys export` wrote: {key.id[:20]!r} has no hash of a key"
+            )
+    for key in found:
+        if _run(settings, admission.add_key(key)):
+            _note(settings, "import_key", key.id)
+            added += 1
+    say(f"{added} of {len(found)} keys were missing, and are there again")
+    return FINE
 
 
 def _run(settings: Settings, operation: Any) -> Any:

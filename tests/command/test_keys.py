@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import redis
 
 from tests.command.conftest import Outcome
 from tests.servers import Valkey
@@ -33,6 +35,12 @@ def service(valkey: Valkey, redis_url: str, monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setenv("BUCKETLINE_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("BUCKETLINE_API_KEY", "bootstrap-secret")
     (tmp_path / "plugins.toml").write_text(PLUGINS)
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(redis_url) as found:
+        yield found
 
 
 def test_a_key_is_shown_once_and_alone_on_stdout(command: Command) -> None:
@@ -77,6 +85,30 @@ def test_a_revoked_key_stays_in_the_list(command: Command) -> None:
     assert "there is no key with this id" in missing.err
 
 
+def test_keys_come_back_from_an_export(command: Command, client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, ended = (command("keys", "add", "a", "--to", "media", "--jobs", 3).out[3:15] for _ in range(2))
+    command("keys", "revoke", ended)
+    before = command("keys", "list", "--json").out
+    exported = command("keys", "export")
+    assert (exported.code, exported.out.count("\n"), ended in exported.out) == (0, 1, False)
+
+    def bring(text: str) -> Outcome:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+        return command("keys", "import")
+
+    assert "0 of 1 keys were missing" in bring(exported.out).err
+    client.flushdb()
+    assert "1 of 1 keys were missing" in bring(exported.out + "\n").err
+    assert command("keys", "list", "--json").out == "".join(
+        line for line in before.splitlines(keepends=True) if kept in line
+    )
+    command("keys", "revoke", kept)
+    bring(exported.out)
+    assert json.loads(command("keys", "list", "--json").out)["state"] == "revoked"
+    for text in ("{}", "x", '{"id": "*", "hash": "h"}', exported.out.replace(kept, "../x")):
+        assert bring(text).code == 2
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -86,6 +118,8 @@ def test_a_revoked_key_stays_in_the_list(command: Command) -> None:
         (("add", " "), "printable text"),
         (("add", "a\x1b[2J"), "printable text"),
         (("revoke",), "takes the ids of keys"),
+        (("list", "x"), "takes no names"),
+        (("import", "file"), "takes no names"),
         (("add", "a", "--scope", "admn"), "did you mean admin?"),
         (("add", "a", "--to", "medi"), "did you mean media?"),
         (("add", "a", "--prefix", "../x"), "cannot climb"),
