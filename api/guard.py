@@ -6,6 +6,7 @@ so the body is asked for (and `100 Continue` sent) only by the handler that want
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, replace
@@ -30,6 +31,7 @@ Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._~:/+=@-]{1,128}")
+_LEAVE_PAUSES = (0.5, 1.0, 2.0, 4.0)
 _LOOPBACK_4 = re.compile(r"127\.\d{1,3}\.\d{1,3}\.\d{1,3}")
 
 
@@ -139,7 +141,7 @@ class Guard:
         finally:
             if visit.owes(marked.status):
                 # Beside it: the answer is out, and the server takes no further request from this connection meanwhile.
-                self._life.keep(_leave(visit))
+                self._life.keep(_leave(visit, self._life))
 
     async def _admit(self, scope: Scope, request_id: str, marked: _Marked) -> tuple[Caller, bool]:
         fields = _Fields(scope["headers"])
@@ -254,11 +256,14 @@ class _Marked:
         await self._send(message)
 
 
-async def _leave(visit: Visit) -> None:
-    try:
-        await visit.leave()
-    except EngineError:
-        pass  # it stays counted: better too much than too little
+async def _leave(visit: Visit, life: Life) -> None:
+    """Tells Redis, which may be away for a moment; after that it stays counted: better too much than too little."""
+    for pause in (*_LEAVE_PAUSES, None):
+        try:
+            return await visit.leave()
+        except EngineError:
+            if pause is None or await life.until(asyncio.sleep(pause, True)) is None:
+                return None
 
 
 def _size(scope: Scope, fields: _Fields, declared: int | None) -> int | None:

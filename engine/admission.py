@@ -105,5 +105,7 @@ def admit(
 
 
 def leave(key: str, token: str, entries: Sequence[str], charged: int, used: int, at_ms: int) -> Operation[int]:
-    """The end of a request that was admitted: what did not become a job is given back; how many did."""
+    """The end of a request that was admitted: what did not become a job is given back; how many did.
+    Repeating it is harmless.
+    """
     return Operation("leave", (key, token, charged, used, at_ms, *entries), int)

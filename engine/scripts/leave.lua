@@ -2,6 +2,8 @@
 -- ARGV: key, token or '', bytes that were counted, bytes that came, clock of its admission, ids that its jobs were to have …
 -- -> how many of them are jobs
 local key, token, charged, came = ARGV[1], P .. 'token:' .. ARGV[2], num(ARGV[3]), num(ARGV[4])
+-- Told once more, because the answer was lost: nothing is given back twice.
+if not redis.call('SET', P .. 'left:' .. ARGV[6], '1', 'NX', 'PX', 600000) then return 0 end
 local made, missed = 0, 0
 for i = 6, #ARGV do
   if redis.call('EXISTS', job_key(ARGV[i])) == 1 then

@@ -11,6 +11,7 @@
 -- P key:ID                hash    an API key: record (JSON, no secret), expires, revoked
 -- P keys                  set     ids of all API keys
 -- P token:ID              hash    a short-lived token: record (JSON), key, used (uploads); gone when it ends
+-- P left:ID               string  the request that was to make this job is over and counted; for ten minutes
 -- P quota:KEY:requests:M  string  requests of a key in this minute;  P quota:KEY:bytes:D  bytes of this day
 -- P job:ID                hash    one job: spec (JSON, immutable), state, run, rev, times, size, received, checksums, error
 -- P job:ID:events         stream  its events: k (kind), d (JSON); trimmed, gone an hour after the end

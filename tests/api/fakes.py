@@ -137,6 +137,7 @@ class FakeGate:
         return self.answer, str(uuid4()) if upload else ""
 
     async def leave(self, who: Identity, entries: Sequence[str], *, charged: int, used: int, at_ms: int) -> None:
+        self._service._reach()
         self.left.append((list(entries), charged, used))
         made = [one for one in entries if one in self._service.jobs_by_id]
         if who.token in self.used:

@@ -11,6 +11,7 @@ import pytest
 from api.access import begins_upload, scope_of
 from api.asgi import Composed
 from engine.access import Grant, Identity, Quotas
+from engine.errors import LedgerUnavailable
 from tests.api.asking import CUT, Answer, Asker, form
 from tests.api.fakes import FakeAdmitted, FakeService
 
@@ -475,6 +476,28 @@ async def test_an_unclear_end_stays_counted(ask: Asker, keys: Keys, service: Fak
     assert (await ask(*PUT, body=b"x", headers=keys.add(quotas=QUOTAS))).status == 503
     await asyncio.sleep(0.01)
     assert service.gate.left == []
+
+
+async def test_a_redis_that_is_away_for_a_moment_costs_no_upload(
+    ask: Asker, keys: Keys, service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.guard._LEAVE_PAUSES", (0.01, 0.01, 3600))
+    mine = keys.add(quotas=QUOTAS)
+    reach, calls = service._reach, []
+
+    def away_twice() -> None:
+        calls.append(service.gate.left)
+        if len(calls) in (2, 3):  # the first one asks who that is
+            raise LedgerUnavailable("away")
+        reach()
+
+    monkeypatch.setattr(service, "_reach", away_twice)
+    await ask("PUT", "/v1/objects/media/a/../b", body=b"12345", headers=mine)
+    async with asyncio.timeout(20):
+        while not service.gate.left:  # noqa: ASYNC110 - what is waited for happens in a task of the guard's
+            await asyncio.sleep(0.01)
+
+    assert len(calls) == 4
 
 
 async def test_who_leaves_while_the_job_is_made_gets_nothing_back(ask: Asker, keys: Keys, service: FakeService) -> None:

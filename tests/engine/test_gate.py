@@ -286,6 +286,17 @@ def test_bytes_of_what_became_no_job_are_given_back(books: Books) -> None:
     assert admit(books, quotas).bytes == 0
 
 
+def test_nothing_is_given_back_twice(books: Books) -> None:
+    """The answer of the first time was lost."""
+    quotas = Quotas(bytes_per_day=100)
+    admit(books, quotas, charge=50, entry=job_id(1))
+    second = admit(books, quotas, charge=30, entry=job_id(2))
+
+    for _ in range(2):
+        books.run(admission.leave("k", "", [job_id(2)], 30, 30, second.now_ms))
+    assert admit(books, quotas).bytes == 50
+
+
 def test_bytes_that_came_unannounced_count_when_they_have_come(books: Books) -> None:
     quotas = Quotas(bytes_per_day=100)
     first = admit(books, quotas, entry=job_id(1))
