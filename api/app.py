@@ -8,6 +8,7 @@ from typing import Any, cast
 import falcon
 import falcon.asgi
 
+from api.audit import AuditLog
 from api.destinations import Destination, Destinations
 from api.events import Feed
 from api.health import Alive, Index, ProblemPage, Ready, Stats
@@ -17,6 +18,7 @@ from api.life import Life
 from api.limits import PING_SECONDS, Pace
 from api.problems import CONTENT_TYPE, Problem, from_engine, from_framework
 from api.service import Service
+from api.tokens import Tokens
 from engine.errors import EngineError
 
 log = logging.getLogger("bucketline.api")
@@ -53,6 +55,10 @@ def create_app(
     app.add_route("/v1/destinations", Destinations(service))
     app.add_route("/v1/destinations/{name}", destination)
     app.add_route("/v1/destinations/{name}/check", destination, suffix="check")
+    tokens = Tokens(service, pace)
+    app.add_route("/v1/tokens", tokens)
+    app.add_route("/v1/tokens/{token_id}", tokens, suffix="one")
+    app.add_route("/v1/audit", AuditLog(service))
     app.add_sink(cast(Any, Objects(submission).__call__), prefix="/v1/objects/")
     _answer_errors(app)
     return app

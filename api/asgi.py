@@ -37,6 +37,7 @@ class Composed:
         self._guard = Guard(
             cast(Application, app),
             room=service.room,
+            gate=service.gate,
             life=self._life,
             api_key=api_key,
             max_size=max_size,

@@ -13,7 +13,18 @@ Headers = list[tuple[bytes, bytes]]
 _METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE"
 _NAMES = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+(?:[ \t]*,[ \t]*[A-Za-z0-9!#$%&'*+.^_`|~-]+)*")
 _EXPOSED = b", ".join(
-    (b"Location", b"Content-Location", b"ETag", b"Link", b"Retry-After", b"Preference-Applied", b"X-Request-ID")
+    (
+        b"Location",
+        b"Content-Location",
+        b"ETag",
+        b"Link",
+        b"Retry-After",
+        b"Preference-Applied",
+        b"X-Request-ID",
+        b"RateLimit",
+        b"RateLimit-Policy",
+        b"WWW-Authenticate",
+    )
 )
 _REMEMBER_SECONDS = b"7200"  # what Chromium keeps a preflight for at most
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable
 import falcon.asgi
 
 from api.jobs import write_json
-from api.problems import from_engine
+from api.problems import Problem, from_engine
 from api.service import Json, Service
 from engine.errors import EngineError
 
@@ -19,7 +19,11 @@ class Destinations:
         self._service = service
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        write_json(resp, {"items": self._service.destinations()})
+        found = self._service.destinations()
+        write_json(resp, {"items": [one for one in found if self._shown(req, one)]})
+
+    def _shown(self, req: falcon.asgi.Request, one: Json) -> bool:
+        return may_write(req, one["name"], self._service)
 
     on_head = on_get
 
@@ -31,10 +35,23 @@ class Destination:
         self._service = service
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, name: str) -> None:
+        if not may_write(req, name, self._service):
+            raise Problem("unknown_destination", f"There is no destination or route {name!r}.", status=404)
         write_json(resp, await _named(self._service.destination(name)))
 
     async def on_post_check(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, name: str) -> None:
-        write_json(resp, await _named(self._service.check(name)))
+        answer = await _named(self._service.check(name))
+        req.scope["bucketline"].note(self._service, "check", destination=name)
+        write_json(resp, answer)
+
+
+def may_write(req: falcon.asgi.Request, name: str, service: Service) -> bool:
+    """Whether the caller may write to this destination, or to every member of this route: others are not shown."""
+    members = service.reach([name])
+    return all(
+        not grant.destinations or (bool(members) and members <= service.reach(grant.destinations))
+        for grant in req.scope["bucketline"].who.grants
+    )
 
 
 async def _named(answer: Awaitable[Json]) -> Json:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 import falcon.asgi
 import msgspec
 
+from api.guard import Caller
 from api.jobs import checked_id
 from api.life import Life
 from api.limits import ALREADY_SECONDS, PING_SECONDS, RECONNECT_MILLISECONDS
@@ -37,11 +38,11 @@ class Feed:
         self._ping_seconds = ping_seconds
 
     async def on_get_all(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        self._stream(resp, self._service.events(None, _last_event_id(req)))
+        self._stream(req, resp, self._service.events(None, _last_event_id(req), req.scope["bucketline"].who.sees))
 
     async def on_get_one(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, job_id: str) -> None:
         last = _last_event_id(req)
-        job, _ = await self._service.job(checked_id(job_id))
+        job, _ = await self._service.job(checked_id(job_id), req.scope["bucketline"].who)
         events = self._service.events(job_id, last)
         first: Event | None = None
         if last is not None and job["state"] in JOB_OVER:
@@ -50,14 +51,24 @@ class Feed:
             if first is None:
                 resp.status = 204
                 return
-        self._stream(resp, events, first)
+        self._stream(req, resp, events, first)
 
-    def _stream(self, resp: falcon.asgi.Response, events: AsyncIterator[Event], first: Event | None = None) -> None:
+    def _stream(
+        self,
+        req: falcon.asgi.Request,
+        resp: falcon.asgi.Response,
+        events: AsyncIterator[Event],
+        first: Event | None = None,
+    ) -> None:
         for name, value in _HEADERS.items():
             resp.set_header(name, value)
-        resp.stream = self._frames(events, first)
+        if req.scope["bucketline"].token_in_query:
+            resp.set_header("Cache-Control", "private, no-store, no-transform")  # RFC 6750, section 2.3
+        resp.stream = self._frames(events, first, req.scope["bucketline"])
 
-    async def _frames(self, events: AsyncIterator[Event], first: Event | None) -> AsyncIterator[bytes]:
+    async def _frames(self, events: AsyncIterator[Event], first: Event | None, caller: Caller) -> AsyncIterator[bytes]:
+        clock = asyncio.get_running_loop().time
+        look_at = clock() + self._ping_seconds
         yield b"retry: %d\n\n" % RECONNECT_MILLISECONDS
         if first is not None:
             yield frame(first)
@@ -74,6 +85,10 @@ class Feed:
                     yield frame(event)
                 elif not end.done():
                     yield _PING
+                if clock() >= look_at:
+                    look_at = clock() + self._ping_seconds
+                    if not await caller.lives():
+                        return  # its key or token has ended; coming back, the client hears of it
         except EngineError as error:
             log.warning("an event stream ends early: %s", error.detail)  # its reader comes back with Last-Event-ID
         finally:

@@ -6,19 +6,22 @@ so the body is asked for (and `100 Continue` sent) only by the handler that want
 
 from __future__ import annotations
 
-import hashlib
-import hmac
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.parse import urlsplit
 from uuid import uuid4
 
+from api.access import Visit, begins_upload, check_scope
 from api.cors import Cors, Headers
+from api.doorman import Doorman, Sender
 from api.life import Life
 from api.limits import FORM_OVERHEAD_BYTES, JSON_BODY_BYTES, LARGEST_LENGTH
 from api.problems import CONTENT_TYPE, Problem, from_engine
+from api.service import Gate, Service
+from engine.access import ANYBODY, Identity
 from engine.errors import EngineError
 
 Scope = MutableMapping[str, Any]
@@ -28,11 +31,8 @@ Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._~:/+=@-]{1,128}")
-_KEY_PARAMETERS = frozenset({b"api_key", b"apikey", b"api-key", b"access_token", b"authorization", b"token", b"bearer"})
-_OPEN_PATHS = frozenset({"/livez", "/readyz", "/"})
+_LEAVE_PAUSES = (0.5, 1.0, 2.0, 4.0)
 _LOOPBACK_4 = re.compile(r"127\.\d{1,3}\.\d{1,3}\.\d{1,3}")
-BOOTSTRAP = "bootstrap"
-"""The owner of everything that is submitted: this version knows one key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +45,54 @@ class Caller:
     media_type: str
     receive: Receive
     """Where the rest of the body comes from, once the framework has had its first event."""
-    owner: str = BOOTSTRAP
+    visit: Visit
+    remote: str = ""
+    """The address of whoever connected; behind a proxy that is the proxy."""
+    forwarded: str = ""
+    """What a proxy says of whom it serves; anybody can say that."""
+    sender: Sender | None = None
+
+    @property
+    def token_in_query(self) -> bool:
+        """Whether the address holds a secret."""
+        return self.sender is not None and self.sender.token_in_query
+
+    async def lives(self) -> bool:
+        """Whether the key or the token of this request still does."""
+        try:
+            return self.sender is None or self.sender.again is None or await self.sender.again() is not None
+        except EngineError:
+            return True  # Redis is away, and says so by itself
+
+    @property
+    def who(self) -> Identity:
+        return self.visit.who
+
+    @property
+    def owner(self) -> str:
+        """The key to which belongs what is submitted."""
+        return self.visit.who.key
+
+    def note(self, service: Service, action: str, **fields: str) -> None:
+        """Writes into the audit log what this caller has just done."""
+        service.note(
+            action, key=self.owner, token=self.who.token, request=self.request_id, remote=self.remote,
+            forwarded=self.forwarded, **fields,
+        )  # fmt: skip
 
 
 class Guard:
-    """Wraps an ASGI application. `room(size)` raises EngineError when the spool cannot take that much."""
+    """Wraps an ASGI application. `room(size)` raises EngineError when the spool cannot take that much.
+
+    Without `api_key`, the bootstrap key, nobody is asked for one: only this machine is served then.
+    """
 
     def __init__(
         self,
         application: Application,
         *,
         room: Callable[[int | None], None],
+        gate: Gate,
         life: Life,
         api_key: str | None = None,
         max_size: int | None = None,
@@ -63,8 +100,9 @@ class Guard:
     ) -> None:
         self._application = application
         self._room = room
+        self._gate = gate
         self._life = life
-        self._key = _fingerprint(api_key.encode()) if api_key else None
+        self._doorman = Doorman(gate, api_key)
         self._max_size = max_size
         self._cors = cors or Cors()
 
@@ -78,7 +116,7 @@ class Guard:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = _request_id(scope["headers"])
-        marked = _marking(send, request_id, self._cors.headers(scope["headers"]))
+        marked = _Marked(send, request_id, self._cors.headers(scope["headers"]))
         preflight = self._cors.preflight(scope["method"], scope["headers"])
         if preflight is not None:
             # A browser asks before it sends the key: there is none to look at.
@@ -86,7 +124,7 @@ class Guard:
             await marked({"type": "http.response.body", "body": b""})
             return
         try:
-            caller, expects = self._admit(scope, request_id)
+            caller, expects = await self._admit(scope, request_id, marked)
         except EngineError as error:
             await _refuse(from_engine(error), scope, request_id, marked)
         except Problem as problem:
@@ -95,50 +133,46 @@ class Guard:
             if caller.declared != 0:
                 receive = _Gate(receive, send if expects else None)
             scope["bucketline"] = replace(caller, receive=receive)
-            await self._application(scope, receive, marked)
+            await self._pass_on(scope, receive, marked, caller.visit)
 
-    def _admit(self, scope: Scope, request_id: str) -> tuple[Caller, bool]:
+    async def _pass_on(self, scope: Scope, receive: Receive, marked: _Marked, visit: Visit) -> None:
+        try:
+            await self._application(scope, receive, marked)
+        finally:
+            if visit.owes(marked.status):
+                # Beside it: the answer is out, and the server takes no further request from this connection meanwhile.
+                self._life.keep(_leave(visit, self._life))
+
+    async def _admit(self, scope: Scope, request_id: str, marked: _Marked) -> tuple[Caller, bool]:
         fields = _Fields(scope["headers"])
-        if self._key is None:
+        if not self._doorman.asks:
             _check_host(fields)
             _check_origin(fields, self._cors)
-        self._check_key(scope, fields)
+        sender = await self._doorman.identify(scope, fields.all(b"authorization"))
+        who = sender.who
+        if who is not ANYBODY:
+            check_scope(who, scope["method"], scope["path"])
         expects = _check_expectation(fields)
         declared = fields.length()
         media_type = (fields.one(b"content-type") or "").partition(";")[0].strip().lower()
         if declared != 0:
             _check_encoding(fields)
+        visit = Visit(self._gate, who, begins_upload(scope["method"], scope["path"]), _size(scope, fields, declared))
+        marked.more = visit.headers
         if _takes_file(scope):
-            self._check_room(scope, declared, media_type)
-        return Caller(request_id, declared, media_type, _nothing), expects
+            self._check_room(scope, declared, media_type, visit)
+        await visit.enter()
+        client = scope.get("client") or ("",)
+        forwarded = (fields.one(b"x-forwarded-for") or "")[:200]
+        caller = Caller(request_id, declared, media_type, _nothing, visit, str(client[0]), forwarded, sender)
+        return caller, expects
 
-    def _check_key(self, scope: Scope, fields: _Fields) -> None:
-        for item in scope["query_string"].split(b"&") if scope["query_string"] else ():
-            name, _, value = item.partition(b"=")
-            if unquote_to_bytes(name).lower() in _KEY_PARAMETERS or (value and self._is_key(unquote_to_bytes(value))):
-                raise Problem("key_in_query", "Send the key as `Authorization: Bearer …`; URLs end up in logs.")
-        given = fields.all(b"authorization")
-        if len(given) > 1:
-            raise Problem("bad_request", "Authorization is given twice.")
-        if self._key is None or scope["path"] in _OPEN_PATHS:
-            return
-        scheme, _, key = (given[0] if given else b"").partition(b" ")
-        if scheme.lower() != b"bearer" or not self._is_key(key.strip()):
-            raise Problem(
-                "unauthorized",
-                "Send `Authorization: Bearer …` with a valid key.",
-                headers={"WWW-Authenticate": 'Bearer realm="bucketline"'},
-            )
-
-    def _is_key(self, text: bytes) -> bool:
-        return self._key is not None and hmac.compare_digest(_fingerprint(text), self._key)
-
-    def _check_room(self, scope: Scope, declared: int | None, media_type: str) -> None:
+    def _check_room(self, scope: Scope, declared: int | None, media_type: str, visit: Visit) -> None:
         if self._life.stopping:
             raise Problem("stopping", "Nothing new is taken; another process or the next start will.")
         json = media_type == "application/json" and scope["method"] == "POST"
         form = media_type == "multipart/form-data" and scope["method"] == "POST"
-        limit = JSON_BODY_BYTES if json else self._max_size
+        limit = JSON_BODY_BYTES if json else visit.limit(self._max_size)
         if declared is not None and limit is not None and declared > limit + (FORM_OVERHEAD_BYTES if form else 0):
             raise Problem("too_large", f"The declared length is {declared} bytes; the limit is {limit}.")
         if not json:
@@ -194,10 +228,6 @@ class _Fields:
         return int(text)
 
 
-def _fingerprint(key: bytes) -> bytes:
-    return hashlib.sha256(key).digest()
-
-
 def _request_id(headers: list[tuple[bytes, bytes]]) -> str:
     for name, value in headers:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
@@ -205,21 +235,43 @@ def _request_id(headers: list[tuple[bytes, bytes]]) -> str:
     return uuid4().hex
 
 
-def _marking(send: Send, request_id: str, cors: Headers) -> Send:
-    """A `send` that puts on every answer what all of them carry."""
-    common = [
-        (b"x-request-id", request_id.encode()),
-        (b"x-content-type-options", b"nosniff"),
-        (b"server", b"bucketline"),
-        *cors,
-    ]
+class _Marked:
+    """A `send` that puts on every answer what all of them carry, and remembers its status."""
 
-    async def marked(message: Message) -> None:
+    def __init__(self, send: Send, request_id: str, cors: Headers) -> None:
+        self._send = send
+        self._common: Headers = [
+            (b"x-request-id", request_id.encode()),
+            (b"x-content-type-options", b"nosniff"),
+            (b"server", b"bucketline"),
+            *cors,
+        ]
+        self.status = 0
+        self.more: Headers = []
+
+    async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            message["headers"] = [*message.get("headers", ()), *common]
-        await send(message)
+            self.status = message["status"]
+            message["headers"] = [*message.get("headers", ()), *self._common, *self.more]
+        await self._send(message)
 
-    return marked
+
+async def _leave(visit: Visit, life: Life) -> None:
+    """Tells Redis, which may be away for a moment; after that it stays counted: better too much than too little."""
+    for pause in (*_LEAVE_PAUSES, None):
+        try:
+            return await visit.leave()
+        except EngineError:
+            if pause is None or await life.until(asyncio.sleep(pause, True)) is None:
+                return None
+
+
+def _size(scope: Scope, fields: _Fields, declared: int | None) -> int | None:
+    """How large the file will be, as far as that is known: a tus creation says it in a header."""
+    if scope["path"] != "/v1/tus":
+        return declared
+    length = fields.one(b"upload-length") or ""
+    return int(length) if length.isascii() and length.isdigit() and len(length) < 19 else None
 
 
 async def _refuse(problem: Problem, scope: Scope, request_id: str, send: Send) -> None:

@@ -9,7 +9,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import falcon.asgi
+import msgspec
 
+from api.access import check_spec, placed
 from api.bodies import Body, expected_digests
 from api.forms import Event, FormParser, PartEnd, PartStart, boundary_of, file_name
 from api.guard import Caller
@@ -19,7 +21,7 @@ from api.options import Gathered, read_json
 from api.problems import Problem, invalid
 from api.service import Json, Reception, Service
 from engine.errors import EngineError
-from engine.models import JobSpec
+from engine.models import JobSpec, SubmitOptions
 
 _ONE_FILE_ONLY = ("key", "name", "checksum")
 
@@ -39,10 +41,10 @@ class Intake:
         digests = expected_digests(request.scope["headers"])
         if "sha256" in digests and gathered.get("checksum") is None:
             gathered.default("checksum", f"sha256:{digests.pop('sha256').hex()}")
-        spec = self._service.prepare(gathered.options(), size=caller.declared, owner=caller.owner)
-        async with self._receiving() as batch:
+        spec = await self.prepare(caller, gathered, caller.declared)
+        async with self._receiving(caller) as batch:
             reception = await batch.open(spec, caller.declared)
-            with self._body(request, self._max_size, digests) as body:
+            with self._body(request, caller.visit.limit(self._max_size), digests) as body:
                 await self._pour(body, reception)
             return (await batch.accept())[0]
 
@@ -50,10 +52,11 @@ class Intake:
         """Every part called `file` is a file; all become jobs, or none."""
         caller: Caller = request.scope["bucketline"]
         parser = FormParser(boundary_of(request.content_type or ""))
-        limit = None if self._max_size is None else self._max_size * 64 + FORM_OVERHEAD_BYTES
+        most = caller.visit.limit(self._max_size)
+        limit = None if most is None else most * 64 + FORM_OVERHEAD_BYTES
         digests = expected_digests(request.scope["headers"])
-        async with self._receiving() as batch:
-            form = _Form(self._service, batch, gathered, caller.owner, self._max_size)
+        async with self._receiving(caller) as batch:
+            form = _Form(self, batch, gathered, caller, most)
             with self._body(request, limit, digests) as body:
                 while chunk := await body.next():
                     for event in parser.feed(chunk):
@@ -69,13 +72,33 @@ class Intake:
             gathered.json(read_json(await body.read()))
         if gathered.get("source") is None:
             raise invalid("/source", "A JSON body needs a source; send a file as any other content type.")
-        spec = self._service.prepare(gathered.options(), size=None, owner=caller.owner)
-        return await self._service.submit_source(spec)
+        spec = await self.prepare(caller, gathered, None)
+        caller.visit.accepting = True
+        job = await self._service.submit_source(spec)
+        caller.note(self._service, "submit", job=job["id"])
+        return job
+
+    async def prepare(self, caller: Caller, gathered: Gathered, size: int | None, **own: Any) -> JobSpec:
+        """The job, if it is possible, and if this caller may have it."""
+        options = self.options(caller, gathered, own)
+        job = await caller.visit.entry()
+        spec = self._service.prepare(options, size=size, owner=caller.owner, job=job)
+        return msgspec.structs.replace(check_spec(caller.who, spec, self._service, options), token=caller.who.token)
+
+    def options(self, caller: Caller, gathered: Gathered, own: dict[str, Any]) -> SubmitOptions:
+        """What is asked for so far; who may write to one folder only writes there unless he says where."""
+        template = placed(caller.who, gathered.get("key"), gathered.get("key_template"))
+        return gathered.options(**own, key_template=template)
+
+    def check_again(self, caller: Caller, reception: Reception, options: SubmitOptions) -> None:
+        """Options that came after the file are looked at like those before it."""
+        reception.revise(options)
+        check_spec(caller.who, reception.spec, self._service, options)
 
     @asynccontextmanager
-    async def _receiving(self) -> AsyncIterator[Batch]:
+    async def _receiving(self, caller: Caller) -> AsyncIterator[Batch]:
         with self._life.receiving():
-            async with Batch(self._service, self._life) as batch:
+            async with Batch(self._service, self._life, caller) as batch:
                 yield batch
 
     def _body(self, request: falcon.asgi.Request, limit: int | None, digests: dict[str, bytes]) -> Body:
@@ -97,9 +120,11 @@ class Intake:
 class Batch:
     """The receptions of one request: accepted together, or discarded together when anything goes wrong before."""
 
-    def __init__(self, service: Service, life: Life) -> None:
+    def __init__(self, service: Service, life: Life, caller: Caller) -> None:
         self._service = service
         self._life = life
+        self._caller = caller
+        self._visit = caller.visit
         self._receptions: list[Reception] = []
         self._handed_over = False
 
@@ -118,20 +143,27 @@ class Batch:
 
     async def accept(self) -> list[Json]:
         """Make them jobs. This runs to its end even when the client leaves meanwhile."""
-        self._handed_over = True
-        return await asyncio.shield(self._life.keep(self._accept()))
+        self._handed_over = self._visit.accepting = True
+        jobs = await asyncio.shield(self._life.keep(self._accept()))
+        if self._visit.declared is None:
+            self._visit.came += sum(job.get("size") or 0 for job in jobs)
+        return jobs
 
     async def _accept(self) -> list[Json]:
         try:
             if len(self._receptions) == 1:
-                return [await self._receptions[0].accept()]
-            return await self._service.accept_all(self._receptions)
+                jobs = [await self._receptions[0].accept()]
+            else:
+                jobs = await self._service.accept_all(self._receptions)
         except EngineError as error:
             # A clear refusal leaves nothing behind. After an unclear answer (the ledger is away) the job may exist: the
             # bytes stay, and reconciliation decides.
             if not error.retryable:
                 await self._discard()
             raise
+        for job in jobs:
+            self._caller.note(self._service, "submit", job=job["id"])
+        return jobs
 
     async def _discard(self) -> None:
         for reception in self._receptions:
@@ -167,11 +199,11 @@ class _Teller:
 class _Form:
     """One form while it is read: text fields become options, files become receptions."""
 
-    def __init__(self, service: Service, batch: Batch, gathered: Gathered, owner: str, max_size: int | None) -> None:
-        self._service = service
+    def __init__(self, intake: Intake, batch: Batch, gathered: Gathered, caller: Caller, max_size: int | None) -> None:
+        self._intake = intake
         self._batch = batch
         self._gathered = gathered
-        self._owner = owner
+        self._caller = caller
         self._max_size = max_size
         self._files: list[tuple[Reception, dict[str, Any]]] = []
         self._late_options = False
@@ -199,11 +231,13 @@ class _Form:
         self._check_several()
         if self._late_options:
             for reception, own in self._files:
-                reception.revise(self._gathered.options(**own))
+                self._intake.check_again(
+                    self._caller, reception, self._intake.options(self._caller, self._gathered, own)
+                )
 
     async def _open_file(self, part: PartStart) -> None:
         own = {"name": file_name(part.filename), "content_type": part.content_type}
-        spec = self._service.prepare(self._gathered.options(**own), size=None, owner=self._owner)
+        spec = await self._intake.prepare(self._caller, self._gathered, None, **own)
         self._files.append((await self._batch.open(spec, None), own))
         self._check_several()
         self._field = None

@@ -25,7 +25,7 @@ Response = falcon.asgi.Response
 
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _CURSOR = re.compile(r"[A-Za-z0-9_.~:=-]{1,512}")
-_LIST_PARAMETERS = ("state", "destination", "q", "limit", "cursor")
+_LIST_PARAMETERS = ("state", "destination", "q", "limit", "cursor", "owner")
 
 
 def write_json(resp: Response, document: Any, status: int = 200) -> None:
@@ -109,7 +109,7 @@ class Jobs:
 
     async def on_get(self, req: Request, resp: Response) -> None:
         asked = _list_query(req.scope["query_string"])
-        page = await self._service.jobs(**asked, owner=None)
+        page = await self._service.jobs(**{**asked, "owner": _whose(req, asked["owner"])})
         write_json(resp, page)
         if page.get("next_cursor"):
             pairs = [(name, value) for name, value in query_pairs(req.scope["query_string"]) if name != "cursor"]
@@ -139,6 +139,16 @@ def _list_query(query_string: bytes) -> dict[str, Any]:
     return {**asked, "labels": labels}
 
 
+def _whose(req: Request, asked: str | None) -> str | None:
+    """The owner whose jobs are listed: one's own, or for an admin anybody's."""
+    sees: str | None = req.scope["bucketline"].who.sees
+    if asked is not None and not re.fullmatch(r"[a-z0-9]{1,32}", asked):
+        raise invalid("/owner", "The id of an API key is needed.")
+    if sees is not None and asked not in (None, sees):
+        raise Problem("forbidden", "Jobs of other keys are shown to keys with the scope 'admin' only.")
+    return sees or asked
+
+
 def _limit(text: str | None) -> int:
     if text is None:
         return LIST_DEFAULT
@@ -154,7 +164,7 @@ class Job:
         self._service = service
 
     async def on_get(self, req: Request, resp: Response, job_id: str) -> None:
-        job, revision = await self._service.job(checked_id(job_id))
+        job, revision = await self._service.job(checked_id(job_id), req.scope["bucketline"].who)
         tag = f'"{revision}"'
         if _matches(req.get_header("If-None-Match"), tag):
             resp.status = 304
@@ -167,7 +177,8 @@ class Job:
     on_head = on_get
 
     async def on_delete(self, req: Request, resp: Response, job_id: str) -> None:
-        await self._service.forget(checked_id(job_id))
+        await self._service.forget(checked_id(job_id), req.scope["bucketline"].who)
+        req.scope["bucketline"].note(self._service, "forget", job=job_id)
         resp.status = 204
 
 
@@ -188,7 +199,7 @@ class Parts:
             if name != "destination":
                 unknown_parameter(name, ("destination",))
             destination = value
-        write_json(resp, await self._service.parts(checked_id(job_id), destination))
+        write_json(resp, await self._service.parts(checked_id(job_id), destination, req.scope["bucketline"].who))
 
 
 class Command:
@@ -199,7 +210,9 @@ class Command:
         self._verb = verb
 
     async def on_post(self, req: Request, resp: Response, job_id: str) -> None:
-        job, effective = await self._service.command(checked_id(job_id), self._verb)
+        job, effective = await self._service.command(checked_id(job_id), self._verb, req.scope["bucketline"].who)
+        if effective:
+            req.scope["bucketline"].note(self._service, self._verb, job=job_id)
         write_json(resp, job, 202 if effective else 200)
 
 

@@ -36,6 +36,7 @@ TABLE: dict[str, Kind] = {
     "key_in_query": Kind(400, "An API key does not belong in a URL"),
     "unauthorized": Kind(401, "An API key is needed"),
     "forbidden": Kind(403, "This is not allowed"),
+    "token_used_up": Kind(403, "All uploads of this token are used up"),
     "host_refused": Kind(403, "This host name is not served without an API key"),
     "origin_refused": Kind(403, "Requests from other sites are refused without an API key"),
     "no_resource": Kind(404, "There is nothing at this address"),

@@ -22,6 +22,8 @@ COMMANDS = {
     "put": ("bucketline.put", "send files, and watch them arrive at their destinations"),
     "jobs": ("bucketline.jobs", "list jobs, look at one, cancel, pause, resume or retry it"),
     "check": ("bucketline.check", "prove every destination by a real write, read and delete"),
+    "keys": ("bucketline.keys", "make, list and revoke API keys"),
+    "audit": ("bucketline.audit", "show who submitted, commanded and made keys"),
     "gc": ("bucketline.gc", "remove unfinished uploads at the destinations that no job owns any more"),
     "recover": ("bucketline.recover", "make jobs again from the spool that Redis has lost"),
 }
@@ -218,6 +220,52 @@ def _check_options(parser: Parser) -> None:
         add(parser)
 
 
+def _keys_options(parser: Parser) -> None:
+    parser.usage = (
+        "bucketline keys add NAME [--scope …] [--to NAME] [--prefix FOLDER] [--expires TIME] [quotas] [--json]\n"
+        "       bucketline keys list [--json]\n       bucketline keys revoke ID… [--json]\n"
+        "       bucketline keys export > FILE\n       bucketline keys import < FILE"
+    )
+    parser.description = (
+        "Makes, lists and revokes API keys. They live in Redis, as hashes: the text of a new key is printed once. "
+        "Running APIs know a new key at once, and stop knowing a revoked one within 5 seconds. BUCKETLINE_API_KEY "
+        "stays a key with all rights, which works without Redis. Export writes the keys in force, as hashes, and "
+        "import puts those back that a Redis has lost."
+    )
+    parser.add_argument("action", metavar="ACTION", help="add, list, revoke, export or import")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="what a new key is for; or the ids of keys to revoke")
+    parser.add_argument(
+        "--scope", action="append", metavar="NAMES",
+        help="rights, by commas: submit, read (own jobs), control (own jobs), admin (everything, all jobs); "
+        "default: submit,read,control",
+    )  # fmt: skip
+    parser.add_argument(
+        "--to", action="append", metavar="NAME", help="only this destination, or the members of this route; repeatable"
+    )
+    parser.add_argument("--prefix", action="append", metavar="FOLDER", help="only keys below this folder; repeatable")
+    parser.add_argument("--max-size", metavar="SIZE", help="largest file, as 5GiB")
+    parser.add_argument("--expires", metavar="TIME", help="from now, as 90d or 12h; or the last day, as 2027-01-31")
+    parser.add_argument("--requests-per-minute", type=int, metavar="N", help="quota: requests a minute")
+    parser.add_argument("--bytes-per-day", metavar="SIZE", help="quota: bytes of bodies a day (of UTC), as 100GiB")
+    parser.add_argument("--jobs", type=int, metavar="N", help="quota: unfinished jobs at the same time")
+    parser.add_argument("--json", action="store_true", help="JSON on stdout, nothing else")
+    for add in (_data, _config):
+        add(parser)
+
+
+def _audit_options(parser: Parser) -> None:
+    parser.description = (
+        "Shows who did what, the newest first, from the audit log beside the spool of this machine. GET /v1/audit "
+        "shows the same to keys with the scope admin."
+    )
+    parser.add_argument("--key", metavar="ID", help="only what this key did")
+    parser.add_argument("--job", metavar="ID", help="only what concerns this job")
+    parser.add_argument("--limit", type=int, default=100, metavar="N", help="how many lines (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="JSON on stdout, nothing else")
+    for add in (_data, _config):
+        add(parser)
+
+
 def _gc_options(parser: Parser) -> None:
     parser.description = (
         "Removes unfinished uploads below the destinations' prefixes that no job owns any more: multipart uploads, "
@@ -247,6 +295,8 @@ _OPTIONS: dict[str, Callable[[Parser], None]] = {
     "put": _put_options,
     "jobs": _jobs_options,
     "check": _check_options,
+    "keys": _keys_options,
+    "audit": _audit_options,
     "gc": _gc_options,
     "recover": _recover_options,
 }

@@ -19,9 +19,9 @@ import httpx
 import msgspec
 
 from bucketline import sse
-from bucketline.results import TERMINAL, Event, Job, Page, Part, Problem
+from bucketline.results import TERMINAL, Event, Job, Page, Part, Problem, Token
 
-__all__ = ["Client", "ClientError", "Event", "Job", "Page", "Part", "Problem", "Refused", "Unreachable"]
+__all__ = ["Client", "ClientError", "Event", "Job", "Page", "Part", "Problem", "Refused", "Token", "Unreachable"]
 
 # Small enough that httpcore, which copies what a socket did not take, seldom copies much; large enough for 1 GB/s.
 READ_SIZE = 256 << 10
@@ -215,6 +215,33 @@ class Client:
     def forget(self, id: str) -> None:
         """Delete the record of a finished job."""
         self._request("DELETE", f"/v1/jobs/{_segment(id)}")
+
+    # -- tokens -----------------------------------------------------------------------------------------------------
+
+    def token(
+        self,
+        *,
+        job: str | None = None,
+        destinations: Iterable[str] = (),
+        prefix: str | None = None,
+        max_size: int | None = None,
+        uploads: int | None = None,
+        ttl_seconds: int | None = None,
+    ) -> Token:
+        """A short-lived token for a page: for looking at one job, or for uploads narrowed to what is given here."""
+        wish = {
+            "job": job,
+            "destinations": list(destinations) or None,
+            "prefix": prefix,
+            "max_size": max_size,
+            "uploads": uploads,
+            "ttl_seconds": ttl_seconds,
+        }
+        return msgspec.convert(self._request("POST", "/v1/tokens", json=wish), Token)
+
+    def end_token(self, id: str) -> None:
+        """End a token before its time."""
+        self._request("DELETE", f"/v1/tokens/{_segment(id)}")
 
     # -- follow -----------------------------------------------------------------------------------------------------
 

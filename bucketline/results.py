@@ -56,6 +56,17 @@ class Transfer(msgspec.Struct, kw_only=True):
     error: Problem | None = None
 
 
+class Token(msgspec.Struct, kw_only=True):
+    """A short-lived token for a page; `token` is its text. Printing it shows no secret."""
+
+    id: str
+    token: str
+    expires_at: str
+
+    def __repr__(self) -> str:
+        return f"Token(id={self.id!r}, expires_at={self.expires_at!r})"
+
+
 class Job(msgspec.Struct, kw_only=True):
     """One submitted file. `raw` is the server's whole answer, also what this version of the client does not know."""
 

@@ -79,7 +79,7 @@ class Feed:
                 self._ring(self._all())  # a slow heartbeat: nobody depends on a single wake-up
                 continue
             after = entries[-1][0]
-            for _, _, data in entries:
+            for _, _, data, _ in entries:
                 self._ring(self._watched.get(msgspec.json.decode(data)["id"], set()))
             self._ring(self._everything)
 
@@ -105,7 +105,7 @@ class Feed:
                 return
             while True:
                 entries = await self._ledger.events(key, after, count=PAGE)
-                for event_id, kind, data in entries:
+                for event_id, kind, data, _ in entries:
                     after = event_id
                     if kind == "gone":
                         return
@@ -162,9 +162,9 @@ class Feed:
 
     # ------------------------------------------------------------------ all jobs
 
-    async def of_all(self, last: str | None) -> AsyncIterator[Event]:
-        """Everybody's events behind `last` (or from now on), under the ids of the one feed. `end` and `state` carry
-        the whole job.
+    async def of_all(self, last: str | None, owner: str | None = None) -> AsyncIterator[Event]:
+        """Everybody's events (or one owner's) behind `last` (or from now on), under the ids of the one feed. `end` and
+        `state` carry the whole job.
         """
         with self.watching(None) as bell:
             first, newest = await self._ledger.bounds("feed")
@@ -179,8 +179,10 @@ class Feed:
             while True:
                 bell.clear()
                 entries = await self._ledger.events("feed", after, count=PAGE)
-                for event_id, kind, data in entries:
+                for event_id, kind, data, whose in entries:
                     after = event_id
+                    if owner is not None and whose != owner:
+                        continue
                     payload = msgspec.json.decode(data)
                     if kind in ("end", "state"):
                         payload = await self._view(payload["id"]) or payload

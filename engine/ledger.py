@@ -159,9 +159,9 @@ class AsyncLedger:
 
     async def events(
         self, key: str, after: str, *, count: int = 200, block_ms: int | None = None
-    ) -> list[tuple[str, str, bytes]]:
-        """Entries of an event stream behind the id `after`: (id, kind, JSON). Waits up to `block_ms` for the first,
-        when given.
+    ) -> list[tuple[str, str, bytes, str]]:
+        """Entries of an event stream behind the id `after`: (id, kind, JSON, owner, which only the feed of all jobs
+        has). Waits up to `block_ms` for the first, when given.
         """
         limit = self.timeout_seconds + (block_ms or 0) / 1000
         try:
@@ -173,7 +173,10 @@ class AsyncLedger:
         entries = [
             entry for rows in streams for batch in rows for entry in (batch if isinstance(batch, list) else [batch])
         ]
-        return [(entry_id.decode(), fields[b"k"].decode(), fields[b"d"]) for entry_id, fields in entries]
+        return [
+            (entry_id.decode(), fields[b"k"].decode(), fields[b"d"], fields.get(b"o", b"").decode())
+            for entry_id, fields in entries
+        ]
 
     async def bounds(self, key: str) -> tuple[str, str]:
         """The first and last id of an event stream, '0-0' for none."""

@@ -146,6 +146,8 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     priority: Priority = "normal"
     retain_seconds: int = 604_800
     owner: str = ""
+    token: str = ""
+    """The id of the short-lived token with which it was submitted: that one may look at it."""
     node: str = ""
     traceparent: str = ""
     source: Source = Source()

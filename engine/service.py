@@ -16,11 +16,14 @@ from backends.config import Configuration
 from backends.registry import Destination
 from backends.structs import prepare_structs
 from engine import keys, operations
+from engine.access import EVERYTHING, Identity
+from engine.audit import Audit
 from engine.config import Settings
 from engine.content_types import HEAD_BYTES
 from engine.digests import Digest
 from engine.errors import Conflict, EngineError, Invalid, LedgerUnavailable, NotFound
 from engine.feed import Event, Feed
+from engine.gate import Gate
 from engine.ledger import AsyncLedger
 from engine.listing import Query, list_jobs
 from engine.minter import Minter
@@ -50,9 +53,12 @@ class AsyncService:
         self.desk = Desk(self.plugins.current, settings)
         self._following: asyncio.Task[None] | None = None
         self.ledger = AsyncLedger(settings.redis_url)
+        self.gate = Gate(self.ledger)
         self.spool = Spool(
             settings.spool, limit=settings.spool_limit, durability=settings.durability, max_size=settings.max_size
         )
+        self.audit = Audit(settings.spool, settings.audit_days)
+        self.note = self.audit.note
         self.settler = Settler()
         self.minter = Minter(settings.broker_url, settings.node)
         self.feed = Feed(self.ledger)
@@ -70,6 +76,7 @@ class AsyncService:
         await asyncio.to_thread(self.minter.stop)
         await self.ledger.close()
         self.spool.close()
+        self.audit.close()
 
     @property
     def configuration(self) -> Configuration:
@@ -86,9 +93,14 @@ class AsyncService:
 
     # ------------------------------------------------------------------ submitting
 
-    def prepare(self, options: SubmitOptions, *, size: int | None, owner: str) -> JobSpec:
-        """Everything that can be known to fail is refused here, before the body is read."""
-        return self.desk.prepare(options, size=size, owner=owner)
+    def prepare(self, options: SubmitOptions, *, size: int | None, owner: str, job: str | None = None) -> JobSpec:
+        """Everything that can be known to fail is refused here, before the body is read. job: its id, if it has one."""
+        return self.desk.prepare(options, size=size, owner=owner, job=job)
+
+    def reach(self, names: Sequence[str]) -> frozenset[str]:
+        """The destinations that these names lead to, the members of routes included; unknown names lead nowhere."""
+        known = [name for name in names if name in self.configuration.destinations or name in self.configuration.routes]
+        return frozenset(self.configuration.expand(known))
 
     def room(self, size: int | None) -> None:
         """Raises SpoolFull when a body of this size (None: of any) would not fit now."""
@@ -152,14 +164,14 @@ class AsyncService:
 
     # ------------------------------------------------------------------ looking
 
-    async def job(self, job: str) -> tuple[Json, int]:
-        """The job, and its revision in the ledger."""
-        record = await self._record(job)
+    async def job(self, job: str, who: Identity = EVERYTHING) -> tuple[Json, int]:
+        """The job, and its revision in the ledger. One that `who` may not see does not exist, here and below."""
+        record = await self._record(job, who)
         return job_view(record), record.revision
 
-    async def parts(self, job: str, destination: str | None) -> Json:
+    async def parts(self, job: str, destination: str | None, who: Identity = EVERYTHING) -> Json:
         """The parts of one transfer (the first, when no destination is named)."""
-        record = await self._record(job)
+        record = await self._record(job, who)
         names = [one.fields["destination"] for one in record.transfers]
         if destination is not None and destination not in names:
             raise NotFound(f"This job does not go to {destination!r}; it goes to {', '.join(names) or 'nowhere yet'}.")
@@ -182,9 +194,9 @@ class AsyncService:
         """A page of jobs, newest first."""
         return await list_jobs(self.ledger, Query(state, destination, dict(labels), q, limit, cursor, owner))
 
-    def events(self, job: str | None, last: str | None) -> AsyncIterator[Event]:
-        """Live events of one job, or of all."""
-        return self.feed.of_all(last) if job is None else self.feed.of_job(job, last)
+    def events(self, job: str | None, last: str | None, owner: str | None = None) -> AsyncIterator[Event]:
+        """Live events of one job, or of all; of all jobs of one owner, if one is given."""
+        return self.feed.of_all(last, owner) if job is None else self.feed.of_job(job, last)
 
     async def wait(self, job: str, seconds: float) -> Json:
         """The job when it is satisfied or over, or after `seconds`."""
@@ -198,16 +210,18 @@ class AsyncService:
             pass
         return (await self.job(job))[0]
 
-    async def _record(self, job: str) -> JobRecord:
+    async def _record(self, job: str, who: Identity = EVERYTHING) -> JobRecord:
         record = (await self.ledger.run(operations.read_jobs([job])))[0]
-        if record is None:
+        if record is None or not who.may_see(job, record.spec.owner, record.spec.token):
             raise NotFound("There is no job with this id; finished jobs are forgotten after their retention.")
         return record
 
     # ------------------------------------------------------------------ commands
 
-    async def command(self, job: str, action: str) -> tuple[Json, bool]:
+    async def command(self, job: str, action: str, who: Identity = EVERYTHING) -> tuple[Json, bool]:
         """cancel, pause, resume or retry: the job, and whether this call changed something."""
+        if who.sees is not None:
+            await self._record(job, who)
         if action == "retry":
             await self._before_retry(job)
         verdict, state, tokens = await self.ledger.run(operations.command(job, action))
@@ -226,13 +240,19 @@ class AsyncService:
         if record.state in ("failed", "partially_succeeded") and record.fields.get("until", "0") != "0":
             await asyncio.to_thread(remember_restart, self.spool, job, int(record.fields["run"]) + 1)
 
-    async def forget(self, job: str) -> None:
+    async def forget(self, job: str, who: Identity = EVERYTHING) -> None:
         """Deletes a finished job's record; its tombstone remembers the deletion."""
+        if who.sees is not None:
+            await self._record(job, who)
         verdict = await self.ledger.run(operations.forget(job))
         if verdict == "missing":
             raise NotFound("There is no job with this id.")
         if verdict == "conflict":
             raise Conflict("The job is still active; cancel it first.")
+
+    async def audit_lines(self, *, limit: int, key: str | None, job: str | None) -> list[Json]:
+        """Who did what, the newest first."""
+        return await asyncio.to_thread(self.audit.read, limit=limit, key=key, job=job)
 
     # ------------------------------------------------------------------ destinations and health
 

@@ -7,9 +7,15 @@
 -- P jobs                  zset    ids of all jobs, score 0: UUIDv7 sorts by time as text
 -- P jobs:STATE            zset    the same for one state
 -- P owner:OWNER           zset    the same for one API key
+-- P open:OWNER            zset    unfinished job -> far away; id that a job was promised to have -> when the promise ends
+-- P key:ID                hash    an API key: record (JSON, no secret), expires, revoked
+-- P keys                  set     ids of all API keys
+-- P token:ID              hash    a short-lived token: record (JSON), key, used (uploads); gone when it ends
+-- P left:ID               string  the request that was to make this job is over and counted; for ten minutes
+-- P quota:KEY:requests:M  string  requests of a key in this minute;  P quota:KEY:bytes:D  bytes of this day
 -- P job:ID                hash    one job: spec (JSON, immutable), state, run, rev, times, size, received, checksums, error
 -- P job:ID:events         stream  its events: k (kind), d (JSON); trimmed, gone an hour after the end
--- P feed                  stream  the events of all jobs, trimmed
+-- P feed                  stream  the events of all jobs, with o (owner); trimmed
 -- P receiving             zset    job -> when its reception counts as dead
 -- P active                zset    transfer -> the next moment somebody must look at it
 -- P t:ID/N                hash    one transfer: destination, state, plan, session, counters, error, tokens;
@@ -46,6 +52,8 @@ local STALL_CAP = 60000
 local RELEASE_GRACE = 2000      -- whoever ended a job looks after its file; from then on every sweeper does
 local EVENTS_KEPT = 200
 local FEED_KEPT = 5000
+local ENTRY_MS = 120000         -- an upload that was let in is a job by then, if only one that is being received
+local FAR = 9e15
 local OVER = {succeeded = true, failed = true, cancelled = true}
 local JOB_OVER = {succeeded = true, partially_succeeded = true, failed = true, cancelled = true, expired = true}
 
@@ -87,7 +95,7 @@ end
 -- Tells the watchers how a job stands, and keeps its rate. The job's `sent` is the least of its transfers that have not failed.
 local function emit(id, kind)
   local job = job_key(id)
-  local v = redis.call('HMGET', job, 'state', 'received', 'transfers', 'rate_at', 'rate_sent', 'rate')
+  local v = redis.call('HMGET', job, 'state', 'received', 'transfers', 'rate_at', 'rate_sent', 'rate', 'owner')
   local transfers, sent = {}, nil
   for n = 0, num(v[3]) - 1 do
     local one = brief(id .. '/' .. n)
@@ -105,7 +113,7 @@ local function emit(id, kind)
   if #transfers == 0 then transfers = nil end
   local data = cjson.encode({id = id, state = v[1], received = num(v[2]), sent = sent, transfers = transfers})
   local seen = redis.call('XADD', job .. ':events', 'MAXLEN', '~', EVENTS_KEPT, '*', 'k', kind, 'd', data)
-  redis.call('XADD', P .. 'feed', 'MAXLEN', '~', FEED_KEPT, '*', 'k', kind, 'd', data)
+  redis.call('XADD', P .. 'feed', 'MAXLEN', '~', FEED_KEPT, '*', 'k', kind, 'd', data, 'o', v[7] or '')
   return seen
 end
 
@@ -121,8 +129,14 @@ end
 
 local function set_state(id, state)
   local job = job_key(id)
-  local old = redis.call('HGET', job, 'state')
+  local v = redis.call('HMGET', job, 'state', 'owner')
+  local old, owner = v[1], v[2] or ''
   if old == state then return end
+  if owner ~= '' then
+    local open = not JOB_OVER[state]
+    if open and (not old or JOB_OVER[old]) then redis.call('ZADD', P .. 'open:' .. owner, FAR, id)
+    elseif not open then redis.call('ZREM', P .. 'open:' .. owner, id) end
+  end
   if old then redis.call('ZREM', P .. 'jobs:' .. old, id) end
   redis.call('ZADD', P .. 'jobs:' .. state, 0, id)
   redis.call('HSET', job, 'state', state, 'updated', now)
@@ -313,7 +327,10 @@ local function forget(id, owner)
   end
   redis.call('ZREM', P .. 'jobs', id)
   redis.call('ZREM', P .. 'jobs:' .. redis.call('HGET', job, 'state'), id)
-  if owner ~= '' then redis.call('ZREM', P .. 'owner:' .. owner, id) end
+  if owner ~= '' then
+    redis.call('ZREM', P .. 'owner:' .. owner, id)
+    redis.call('ZREM', P .. 'open:' .. owner, id)
+  end
   redis.call('ZREM', P .. 'expiring', id)
   redis.call('ZREM', P .. 'receiving', id)
   redis.call('DEL', job, job .. ':events')

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import msgspec
 
+from engine.access import EVERYTHING, Grant, Identity
 from engine.errors import ChecksumMismatch, Conflict, Invalid, LedgerUnavailable, NotFound, SpoolFull
 from engine.models import JOB_OVER, JobSpec, Source, SubmitOptions
 
@@ -70,12 +71,16 @@ class FakeReception:
             raise SpoolFull("The spool disk is full.")
         self._data += chunk
 
+    @property
+    def spec(self) -> JobSpec:
+        return self.job.spec
+
     async def progress(self) -> None:
         self._service.told.append(len(self._data))
 
     def revise(self, options: SubmitOptions) -> None:
         fresh = self._service.prepare(options, size=len(self._data), owner=self.job.spec.owner)
-        self.job.spec = msgspec.structs.replace(fresh, id=self.job.spec.id)
+        self.job.spec = msgspec.structs.replace(fresh, id=self.job.spec.id, token=self.job.spec.token)
 
     def check(self) -> None:
         algorithm, _, value = (self.job.spec.checksum or "").partition(":")
@@ -90,12 +95,77 @@ class FakeReception:
         self._service.jobs_by_id.pop(self.job.spec.id, None)
 
 
+@dataclass(frozen=True)
+class FakeAdmitted:
+    refused: str = ""
+    requests: int = 1
+    bytes: int = 0
+    jobs: int = 0
+    now_ms: int = 86_400_000 * 20_000 + 18_000
+
+
+@dataclass(frozen=True)
+class FakeMinted:
+    id: str
+    text: str
+    expires_ms: int
+
+
+class FakeGate:
+    """Knows the callers that a test puts into `known`, and counts for itself what they use."""
+
+    def __init__(self, service: FakeService) -> None:
+        self._service = service
+        self.known: dict[str, Identity] = {}
+        self.asked: list[str] = []
+        self.used: dict[str, int] = {}
+        self.left: list[tuple[list[str], int, int]] = []
+        self.answer = FakeAdmitted()
+
+    async def identify(self, text: str) -> Identity | None:
+        self.asked.append(text)
+        self._service._reach()
+        return self.known.get(text)
+
+    async def admit(self, who: Identity, *, upload: bool, charge: int, again: bool) -> tuple[FakeAdmitted, str]:
+        if self.answer.refused:
+            return self.answer, ""
+        if upload and who.uploads is not None:
+            if self.used.get(who.token, 0) >= who.uploads:
+                return FakeAdmitted("uploads"), ""
+            self.used[who.token] = self.used.get(who.token, 0) + 1
+        return self.answer, str(uuid4()) if upload else ""
+
+    async def leave(self, who: Identity, entries: Sequence[str], *, charged: int, used: int, at_ms: int) -> None:
+        self._service._reach()
+        self.left.append((list(entries), charged, used))
+        made = [one for one in entries if one in self._service.jobs_by_id]
+        if who.token in self.used:
+            self.used[who.token] -= len(entries) - len(made)
+
+    async def mint(self, who: Identity, grant: Grant, *, uploads: int | None, life_seconds: int) -> FakeMinted | None:
+        text = f"blt_{len(self.known):016x}_{'t' * 43}"
+        token = text[4:20]
+        self.known[text] = Identity(
+            key=who.key, grants=(*who.grants, grant), quotas=who.quotas, token=token, uploads=uploads
+        )
+        return FakeMinted(token, text, life_seconds * 1000)
+
+    async def revoke(self, who: Identity, token: str) -> bool:
+        mine = [text for text, one in self.known.items() if one.token == token and who.sees in (None, one.key)]
+        for text in mine:
+            del self.known[text]
+        return bool(mine)
+
+
 class FakeService:
     """`full_after` limits each reception, `room_left` the spool; `away` makes the ledger unreachable, `lost_at_accept`
     loses its answer there, which waits while `go_on` is not set."""
 
     def __init__(self, destinations: Sequence[str] = ("media", "archive")) -> None:
         self.names = list(destinations)
+        self.gate = FakeGate(self)
+        self.notes: list[Json] = []
         self.jobs_by_id: dict[str, FakeJob] = {}
         self.receptions: list[FakeReception] = []
         self.full_after: int | None = None
@@ -142,7 +212,7 @@ class FakeService:
     async def stop(self) -> None:
         self.stopped = True
 
-    def prepare(self, options: SubmitOptions, *, size: int | None, owner: str) -> JobSpec:
+    def prepare(self, options: SubmitOptions, *, size: int | None, owner: str, job: str | None = None) -> JobSpec:
         names = options.destinations or self.names[:1]
         for index, name in enumerate(names):
             if name not in self.names:
@@ -152,10 +222,10 @@ class FakeService:
             raise Invalid("The key climbs.", errors=[{"pointer": "/key", "detail": "`..` is not allowed."}])
         name = options.name or "upload"
         return JobSpec(
-            id=str(uuid4()),
+            id=job or str(uuid4()),
             created_ms=0,
             name=name,
-            key=options.key or f"x/{name}",
+            key=options.key or (options.key_template or "x/{name}").replace("{name}", name).replace("{id}", "1"),
             key_template="",
             destinations=list(names),
             content_type=options.content_type,
@@ -165,8 +235,12 @@ class FakeService:
             checksum=options.checksum,
             priority=options.priority,
             owner=owner,
-            source=Source("path", (options.source or {}).get("path")) if options.source else Source(),
+            source=_source(options.source),
         )
+
+    def reach(self, names: Sequence[str]) -> frozenset[str]:
+        routes = {"everywhere": self.names}
+        return frozenset(one for name in names for one in routes.get(name, [name]) if one in self.names)
 
     def room(self, size: int | None) -> None:
         if self.room_left is not None and (size or 1) > self.room_left:
@@ -201,12 +275,12 @@ class FakeService:
         self.move(spec.id, "queued")
         return job.document()
 
-    async def job(self, job_id: str) -> tuple[Json, int]:
-        job = self._find(job_id)
+    async def job(self, job_id: str, who: Identity = EVERYTHING) -> tuple[Json, int]:
+        job = self._find(job_id, who)
         return job.document(), job.revision
 
-    async def parts(self, job_id: str, destination: str | None) -> Json:
-        self._find(job_id)
+    async def parts(self, job_id: str, destination: str | None, who: Identity = EVERYTHING) -> Json:
+        self._find(job_id, who)
         return {"items": [{"number": 1, "offset": 0, "state": "pending", "destination": destination}]}
 
     async def jobs(self, *, state: str | None, destination: str | None, labels: Mapping[str, str], q: str | None,
@@ -215,6 +289,7 @@ class FakeService:
         found = [
             job for job in reversed(self.jobs_by_id.values())
             if state in (None, job.state)
+            and owner in (None, job.spec.owner)
             and (destination is None or destination in job.spec.destinations)
             and labels.items() <= job.spec.labels.items()
             and (q is None or job.spec.id == q or job.spec.name.startswith(q))
@@ -223,8 +298,8 @@ class FakeService:
         more = str(begin + limit) if len(found) > begin + limit else None
         return {"items": [job.document() for job in found[begin : begin + limit]], "next_cursor": more}
 
-    async def command(self, job_id: str, verb: str) -> tuple[Json, bool]:
-        job = self._find(job_id)
+    async def command(self, job_id: str, verb: str, who: Identity = EVERYTHING) -> tuple[Json, bool]:
+        job = self._find(job_id, who)
         allowed, target = COMMANDS[verb]
         if job.state == target:
             return job.document(), False
@@ -233,8 +308,8 @@ class FakeService:
         self.move(job_id, target)
         return job.document(), True
 
-    async def forget(self, job_id: str) -> None:
-        if self._find(job_id).state not in JOB_OVER:
+    async def forget(self, job_id: str, who: Identity = EVERYTHING) -> None:
+        if self._find(job_id, who).state not in JOB_OVER:
             raise Conflict("The job is not over.")
         del self.jobs_by_id[job_id]
 
@@ -248,10 +323,14 @@ class FakeService:
             pass
         return job.document()
 
-    async def events(self, job_id: str | None, last_event_id: str | None) -> AsyncIterator[FakeEvent]:
+    async def events(
+        self, job_id: str | None, last_event_id: str | None, owner: str | None = None
+    ) -> AsyncIterator[FakeEvent]:
         if job_id is None:
             while True:
-                yield await self.feed.get()
+                event = await self.feed.get()
+                if owner in (None, self.jobs_by_id[event.data["id"]].spec.owner):
+                    yield event
         job = self._find(job_id)
         ids = [event.id for event in job.events]
         at = ids.index(last_event_id) + 1 if last_event_id in ids else len(ids)
@@ -279,18 +358,33 @@ class FakeService:
     async def check(self, name: str) -> Json:
         return {**await self.destination(name), "ok": True}
 
+    def note(self, action: str, **fields: str) -> None:
+        self.notes.insert(0, {"action": action, **{name: value for name, value in fields.items() if value}})
+
+    async def audit_lines(self, *, limit: int, key: str | None, job: str | None) -> list[Json]:
+        return [one for one in self.notes if key in (None, one["key"]) and job in (None, one.get("job"))][:limit]
+
     async def stats(self) -> Json:
         return {"jobs": {"queued": len(self.jobs_by_id)}}
 
     async def ready(self) -> Json:
         return {"ready": self.is_ready, "checks": {"redis": {"ok": self.is_ready, "detail": ""}}}
 
-    def _find(self, job_id: str) -> FakeJob:
+    def _find(self, job_id: str, who: Identity = EVERYTHING) -> FakeJob:
         self._reach()
-        if job_id not in self.jobs_by_id:
+        job = self.jobs_by_id.get(job_id)
+        if job is None or not who.may_see(job_id, job.spec.owner, job.spec.token):
             raise NotFound("There is no job with this id.")
         return self.jobs_by_id[job_id]
 
     def _reach(self) -> None:
         if self.away:
             raise LedgerUnavailable("Redis does not answer.", retry_after=2)
+
+
+def _source(told: dict[str, Any] | None) -> Source:
+    """As the real service reads it, without looking whether it can be so."""
+    if not told:
+        return Source()
+    kind = next(kind for kind in ("path", "destination", "url") if kind in told)
+    return Source(kind, **told)

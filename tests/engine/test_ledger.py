@@ -261,8 +261,8 @@ async def test_events_are_read_in_their_order_and_behind_an_id(ledger: Ledger, r
         rest = await found.events(key, everything[0][0])
         one = await found.events(key, "0-0", count=1)
 
-    assert [msgspec.json.decode(data)["state"] for _, _, data in everything] == ["queued", "paused", "queued"]
-    assert {kind for _, kind, _ in everything} == {"state"}
+    assert [msgspec.json.decode(data)["state"] for _, _, data, _ in everything] == ["queued", "paused", "queued"]
+    assert {kind for _, kind, _, _ in everything} == {"state"}
     assert (first, last) == (everything[0][0], everything[-1][0])
     assert rest == everything[1:]
     assert one == everything[:1]
@@ -280,7 +280,7 @@ async def test_waiting_for_events_ends_with_the_first(ledger: Ledger, redis_url:
         waiting = asyncio.ensure_future(found.events("feed", "0-0", block_ms=60_000))
         await asyncio.to_thread(ledger.run, accept_of())
 
-        ((_, kind, data),) = await waiting
+        ((_, kind, data, _),) = await waiting
 
     assert (kind, msgspec.json.decode(data)["id"]) == ("state", job_id())
 

@@ -41,7 +41,7 @@ FOREIGN = {
 
 # The layers inside the engine: pure modules know no effects, and effects know nothing of those who orchestrate them.
 PURE = {"models", "planner", "retry", "errors", "config", "keys", "digests", "records", "operations", "steps", "views",
-    "content_types",
+    "content_types", "access", "admission",
 }  # fmt: skip
 EFFECTS = {
     "layout",
@@ -60,6 +60,7 @@ EFFECTS = {
     "stored",
     "imported",
     "ledger",
+    "audit",
 }
 
 # What a pure module has no use for: networks, disks, threads, clocks and dice come from its callers.

@@ -1,0 +1,41 @@
+-- A request, and perhaps an upload, is counted, or nothing at all where something is used up.
+-- ARGV: key, limits of requests a minute, bytes a day, unfinished jobs, token or '', its limit of uploads, bytes, id of the job to come or ''
+--   a limit of '' is none, and then there is nothing to count
+-- -> {'' | 'requests' | 'bytes' | 'jobs' | 'uploads' | 'gone', requests, bytes, jobs, clock}
+local key, token, charge, entry = ARGV[1], P .. 'token:' .. ARGV[5], num(ARGV[7]), ARGV[8]
+local limits = {requests = ARGV[2], bytes = ARGV[3], jobs = ARGV[4], uploads = ARGV[6]}
+local minute = P .. 'quota:' .. key .. ':requests:' .. math.floor(now / 60000)
+local day = P .. 'quota:' .. key .. ':bytes:' .. math.floor(now / 86400000)
+local open = P .. 'open:' .. key
+redis.call('ZREMRANGEBYSCORE', open, '-inf', now)
+local used = {
+  requests = limits.requests ~= '' and num(redis.call('GET', minute)) or 0,
+  bytes = limits.bytes ~= '' and num(redis.call('GET', day)) or 0,
+  jobs = limits.jobs ~= '' and redis.call('ZCARD', open) or 0,
+}
+local function answer(refused) return {refused, used.requests, used.bytes, used.jobs, now} end
+
+if limits.requests ~= '' and used.requests >= num(limits.requests) then return answer('requests') end
+if entry ~= '' then
+  if limits.bytes ~= '' and used.bytes + math.max(charge, 1) > num(limits.bytes) then return answer('bytes') end
+  if limits.jobs ~= '' and used.jobs >= num(limits.jobs) then return answer('jobs') end
+  if limits.uploads ~= '' then
+    local sent = redis.call('HGET', token, 'used')
+    if not sent then return answer('gone') end
+    if num(sent) >= num(limits.uploads) then return answer('uploads') end
+    redis.call('HINCRBY', token, 'used', 1)
+  end
+  if limits.bytes ~= '' and charge > 0 then
+    used.bytes = redis.call('INCRBY', day, charge)
+    redis.call('PEXPIRE', day, 90000000)
+  end
+  if limits.jobs ~= '' then
+    redis.call('ZADD', open, now + ENTRY_MS, entry)
+    used.jobs = used.jobs + 1
+  end
+end
+if limits.requests ~= '' then
+  used.requests = redis.call('INCR', minute)
+  redis.call('PEXPIRE', minute, 120000)
+end
+return answer('')
