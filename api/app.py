@@ -17,6 +17,8 @@ from api.life import Life
 from api.limits import PING_SECONDS, Pace
 from api.problems import CONTENT_TYPE, Problem, from_engine, from_framework
 from api.service import Service
+from api.tus import Tus
+from api.tus_headers import PATH as TUS
 from engine.errors import EngineError
 
 log = logging.getLogger("bucketline.api")
@@ -53,6 +55,9 @@ def create_app(
     app.add_route("/v1/destinations", Destinations(service))
     app.add_route("/v1/destinations/{name}", destination)
     app.add_route("/v1/destinations/{name}/check", destination, suffix="check")
+    tus = Tus(service, life, max_size=max_size, pace=pace)
+    app.add_route(TUS, tus, suffix="all")
+    app.add_route(TUS + "/{upload_id}", tus, suffix="one")
     app.add_sink(cast(Any, Objects(submission).__call__), prefix="/v1/objects/")
     _answer_errors(app)
     return app

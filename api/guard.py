@@ -18,6 +18,7 @@ from uuid import uuid4
 from api.life import Life
 from api.limits import FORM_OVERHEAD_BYTES, JSON_BODY_BYTES, LARGEST_LENGTH
 from api.problems import CONTENT_TYPE, Problem, from_engine
+from api.tus_headers import is_tus, marks
 from engine.errors import EngineError
 
 Scope = MutableMapping[str, Any]
@@ -75,7 +76,7 @@ class Guard:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = _request_id(scope["headers"])
-        marked = _marking(send, request_id)
+        marked = _marking(send, request_id, marks(scope["headers"]) if is_tus(scope["path"]) else [])
         try:
             caller, expects = self._admit(scope, request_id)
         except EngineError as error:
@@ -111,7 +112,7 @@ class Guard:
         given = fields.all(b"authorization")
         if len(given) > 1:
             raise Problem("bad_request", "Authorization is given twice.")
-        if self._key is None or scope["path"] in _OPEN_PATHS:
+        if self._key is None or scope["path"] in _OPEN_PATHS or _is_preflight(scope):
             return
         scheme, _, key = (given[0] if given else b"").partition(b" ")
         if scheme.lower() != b"bearer" or not self._is_key(key.strip()):
@@ -196,12 +197,13 @@ def _request_id(headers: list[tuple[bytes, bytes]]) -> str:
     return uuid4().hex
 
 
-def _marking(send: Send, request_id: str) -> Send:
+def _marking(send: Send, request_id: str, more: list[tuple[bytes, bytes]]) -> Send:
     """A `send` that puts on every answer what all of them carry."""
     common = [
         (b"x-request-id", request_id.encode()),
         (b"x-content-type-options", b"nosniff"),
         (b"server", b"bucketline"),
+        *more,
     ]
 
     async def marked(message: Message) -> None:
@@ -226,7 +228,14 @@ async def _refuse(problem: Problem, scope: Scope, request_id: str, send: Send) -
 
 def _takes_file(scope: Scope) -> bool:
     method, path = scope["method"], scope["path"]
+    if is_tus(path):
+        return method in ("POST", "PATCH")
     return bool((method == "POST" and path == "/v1/jobs") or (method == "PUT" and path.startswith("/v1/objects/")))
+
+
+def _is_preflight(scope: Scope) -> bool:
+    """A browser asks without the key what it may send; the answer tells nothing but that."""
+    return scope["method"] == "OPTIONS" and is_tus(scope["path"])
 
 
 def _check_expectation(fields: _Fields) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from engine.models import JobSpec, SubmitOptions
+from engine.uploads import Uploads
 
 Json = dict[str, Any]
 
@@ -37,6 +38,9 @@ class Reception(Protocol):
 
 class Service(Protocol):
     """The engine's face towards the API. Everything may raise `EngineError`."""
+
+    @property
+    def uploads(self) -> Uploads: ...
 
     async def start(self) -> None: ...
     async def stop(self) -> None: ...

@@ -15,6 +15,7 @@
 | `BUCKETLINE_KEEP_FAILED_SECONDS` | how long the bytes of a failed job stay | 86400 |
 | `BUCKETLINE_MAX_SIZE` | largest file, as `5GiB` | none |
 | `BUCKETLINE_DURABILITY` | `fsync`, or `cache`: trust the page cache | `fsync` |
+| `BUCKETLINE_TUS_EXPIRE_SECONDS` | how long an unfinished upload (tus) waits for its next bytes | 86400 |
 | `BUCKETLINE_SOURCE_ROOTS` | directories a `source.path` may name, separated by `:` | none |
 | `BUCKETLINE_RETRY_ATTEMPTS` | attempts per part | 8 |
 | `BUCKETLINE_RETRY_BASE_SECONDS` | first wait between attempts | 2 |
@@ -69,6 +70,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     keep_failed_seconds: int = 86_400
     max_size: int | None = None
     durability: str = "fsync"
+    tus_expire_seconds: int = 86_400
     allowed_roots: list[Path] = msgspec.field(default_factory=list)
     retry_attempts: int = 8
     retry_base_seconds: float = 2.0
@@ -239,6 +241,7 @@ _VARIABLES: dict[str, tuple[str, Callable[[str], Any]]] = {
     "BUCKETLINE_KEEP_FAILED_SECONDS": ("keep_failed_seconds", _whole(0, 10 * 366 * 86_400)),
     "BUCKETLINE_MAX_SIZE": ("max_size", _size),
     "BUCKETLINE_DURABILITY": ("durability", _one_of("fsync", "cache")),
+    "BUCKETLINE_TUS_EXPIRE_SECONDS": ("tus_expire_seconds", _whole(1, 366 * 86_400)),
     "BUCKETLINE_SOURCE_ROOTS": ("allowed_roots", _paths),
     "BUCKETLINE_RETRY_ATTEMPTS": ("retry_attempts", _whole(1, 1000)),
     "BUCKETLINE_RETRY_BASE_SECONDS": ("retry_base_seconds", _seconds),

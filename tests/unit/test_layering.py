@@ -51,6 +51,7 @@ EFFECTS = {
     "incoming",
     "staged",
     "packs",
+    "partials",
     "pack_records",
     "pack_writer",
     "spool",

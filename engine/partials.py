@@ -1,0 +1,320 @@
+"""Unfinished uploads in the spool: a file that grows chunk by chunk over many requests, and a note of what it is to be.
+
+    tus/ID          the bytes that have come; its true size is the upload's offset
+    tus/ID.json     the note: options, length, owner
+
+Whether an upload has become a job is told by one rename: while `tus/ID` is there it is not, and a note without it is
+that of an upload that was accepted, or ended. So the note is written after the file, and removed before it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import secrets
+from base64 import b64decode
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+import msgspec
+
+from backends.checksums import crc32c
+from engine.content_types import HEAD_BYTES
+from engine.digests import Digest, Digester
+from engine.disk import Directory, Disk, explain
+from engine.errors import SourceCorrupt
+from engine.layout import ID_LENGTH, Layout, checked, is_id
+from engine.models import JobSpec, SubmitOptions
+from engine.space import Space
+
+BATCH = 1 << 20
+CHECKSUMS = ("sha1", "sha256", "md5", "crc32c")
+
+
+class Note(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What is known of an upload beside its bytes."""
+
+    spec: JobSpec
+    options: SubmitOptions
+    length: int | None = None
+    metadata: str | None = None
+    """The header as the client sent it: it is given back."""
+    proved: int | None = None
+    """Set while a chunk with a checksum arrives: what lies behind it does not count until the checksum is compared."""
+    ended: str = ""
+    """Why there will be no job."""
+
+
+class Sum:
+    """The checksum that a chunk was sent with, and the one that it has. Raises ValueError for one nobody can read."""
+
+    def __init__(self, algorithm: str, expected: str) -> None:
+        if algorithm not in CHECKSUMS:
+            raise ValueError(f"known are {', '.join(CHECKSUMS)}")
+        self.algorithm = algorithm
+        self._expected = b64decode(expected, validate=True)
+        self._crc = 0
+        self._hash = None if algorithm == "crc32c" else hashlib.new(algorithm, usedforsecurity=False)
+        if len(self._expected) != len(self._found()):
+            raise ValueError(f"it has not the length of a {algorithm}")
+
+    def update(self, data: bytes) -> None:
+        if self._hash is None:
+            self._crc = crc32c(data, self._crc)
+        else:
+            self._hash.update(data)
+
+    def matches(self) -> bool:
+        return self._expected == self._found()
+
+    def _found(self) -> bytes:
+        return self._crc.to_bytes(4, "big") if self._hash is None else self._hash.digest()
+
+
+class Partials:
+    """Blocking, and safe to use from many threads and processes. Raises EngineError."""
+
+    def __init__(self, layout: Layout, disk: Disk, space: Space) -> None:
+        self.layout = layout
+        self.disk = disk
+        self.space = space
+
+    def open(self) -> None:
+        """Make the directory. Raises OSError."""
+        self.layout.tus.mkdir(mode=0o700, exist_ok=True)
+        self.directory = Directory(self.layout.tus, self.disk)
+        self.jobs = Directory(self.layout.jobs, self.disk)
+
+    def close(self) -> None:
+        self.directory.close()
+        self.jobs.close()
+
+    def create(self, note: Note) -> None:
+        """An upload without bytes; when this returns it survives what the durability setting says."""
+        try:
+            fd = self.disk.create(self.layout.partial(note.spec.id))
+            self.disk.close(fd)
+        except OSError as error:
+            raise explain(error, "making the file") from error
+        self.rewrite(note)
+
+    def read(self, job_id: str) -> Note | None:
+        try:
+            data = Path(self.layout.note(job_id)).read_bytes()
+            return msgspec.json.decode(data, type=Note)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise explain(error, "reading a record") from error
+        except msgspec.DecodeError as error:
+            raise SourceCorrupt("The record of this upload cannot be read.") from error
+
+    def rewrite(self, note: Note) -> None:
+        """Readers see the old note or the new one."""
+        target = self.layout.note(note.spec.id)
+        temporary = f"{target}.{secrets.token_hex(4)}"
+        try:
+            fd = self.disk.create(temporary)
+            try:
+                self.disk.write(fd, [msgspec.json.encode(note)])
+                self.disk.sync(fd)
+            finally:
+                self.disk.close(fd)
+            self.disk.rename(temporary, target)
+            self.directory.sync()
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self.disk.unlink(temporary)
+            raise explain(error, "writing a record") from error
+
+    def hold(self, job_id: str) -> File | None:
+        """The file, for this caller alone; None when it is gone. Raises BlockingIOError while another one has it."""
+        try:
+            fd = self.disk.reopen(self.layout.partial(job_id))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise explain(error, "opening the file") from error
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(fd).st_nlink == 0 or not os.path.exists(self.layout.partial(job_id)):
+                self.disk.close(fd)  # it went while we waited for the lock
+                return None
+        except BlockingIOError:
+            self.disk.close(fd)
+            raise
+        return File(self, job_id, fd)
+
+    def touched(self, job_id: str) -> float | None:
+        """When bytes came last, in seconds since the epoch; of a finished one, when it was finished."""
+        for path in (self.layout.partial(job_id), self.layout.note(job_id)):
+            with contextlib.suppress(FileNotFoundError):
+                return os.stat(path).st_mtime
+        return None
+
+    def touch(self, job_id: str) -> None:
+        """The time that its note still stays begins now."""
+        with contextlib.suppress(OSError):
+            os.utime(self.layout.note(job_id))
+
+    def drop_bytes(self, job_id: str) -> None:
+        """Only after its note says that it ended, or is gone."""
+        path = self.layout.partial(job_id)
+        with contextlib.suppress(FileNotFoundError):
+            self.space.remove(os.stat(path).st_size)
+        self._unlink(path)
+
+    def forget(self, job_id: str) -> None:
+        """Remove the note, then the bytes if there are any."""
+        self._unlink(self.layout.note(job_id))
+        self.directory.sync()
+        self.drop_bytes(job_id)
+
+    def names(self) -> Iterator[tuple[str, os.DirEntry[str]]]:
+        """Every file here, with the id of its upload."""
+        with os.scandir(self.layout.tus) as entries:
+            yield from ((entry.name[:ID_LENGTH], entry) for entry in entries if is_id(entry.name[:ID_LENGTH]))
+
+    def _unlink(self, path: str) -> None:
+        try:
+            self.disk.unlink(path)
+        except OSError as error:
+            raise explain(error, "removing a file") from error
+
+
+class File:
+    """The growing file of one upload, held (flock) by this caller until `close`."""
+
+    def __init__(self, partials: Partials, job_id: str, fd: int) -> None:
+        self.job_id = checked(job_id)
+        self._partials = partials
+        self._disk = partials.disk
+        self._space = partials.space
+        self._fd = fd
+        self._account = f"{job_id}/{secrets.token_hex(4)}"  # not the id: the walk must still count what is there
+        self._began = self.size
+        self._batch: list[bytes] = []
+        self._batched = 0
+        self._unwritten = 0
+        self.wrote = False
+
+    @property
+    def size(self) -> int:
+        """The bytes on the disk."""
+        return os.fstat(self._fd).st_size
+
+    def write(self, data: bytes) -> None:
+        """Append; up to 1 MiB stays in memory until `flush`."""
+        self._batch.append(data)
+        self._batched += len(data)
+        if self._batched >= BATCH or len(self._batch) >= 1000:
+            self.flush()
+
+    def flush(self) -> None:
+        """Everything that came is in the file. What of it a full disk took stays there."""
+        batch, size = self._batch, self._batched
+        self._batch, self._batched = [], 0
+        if not size:
+            return
+        self._space.announce(self._account, size)
+        self._unwritten += size
+        self.wrote = True
+        try:
+            self._disk.write(self._fd, batch)
+        except OSError as error:
+            raise explain(error, "writing the file") from error
+        self._space.written(size)
+        self._unwritten -= size
+
+    def back_to(self, offset: int) -> None:
+        """Drop what lies behind, written or not."""
+        self._batch, self._batched = [], 0
+        try:
+            if self.size > offset:
+                self._disk.truncate(self._fd, offset)
+        except OSError as error:
+            raise explain(error, "taking a chunk back") from error
+
+    def sync(self) -> None:
+        try:
+            self._disk.sync(self._fd)
+        except OSError as error:
+            raise explain(error, "making the file durable") from error
+
+    def close(self) -> None:
+        """Let it go. Twice is no error."""
+        if self._fd < 0:
+            return
+        kept = self.size - self._began
+        fd, self._fd = self._fd, -1
+        self._space.close(self._account, kept=kept, unwritten=self._unwritten)
+        self._disk.close(fd)
+
+    def adopt(self, digests: Collection[str]) -> Adopted:
+        """The whole file as what a job is made of."""
+        return Adopted(self._partials, self.job_id, self.size, digests)
+
+
+class Adopted:
+    """A finished upload in the place of an `Incoming`: the same steps from here on make it a job."""
+
+    is_small = False
+
+    def __init__(self, partials: Partials, job_id: str, size: int, digests: Collection[str]) -> None:
+        self.job_id = job_id
+        self.received = size
+        self.head = b""
+        self._partials = partials
+        self._layout = partials.layout
+        self._disk = partials.disk
+        self._digests = digests
+        self._committed = False
+
+    def digest(self) -> Digest:
+        """By reading the file once: it may have come through many processes."""
+        return self.digest_again(self._digests)
+
+    def digest_again(self, algorithms: Collection[str]) -> Digest:
+        digester = Digester(self.received, algorithms)
+        try:
+            with open(self._layout.partial(self.job_id), "rb", buffering=0) as file:
+                self.head = os.pread(file.fileno(), HEAD_BYTES, 0)
+                while data := file.read(BATCH):
+                    digester.update(data)
+        except OSError as error:
+            raise explain(error, "reading the file back") from error
+        return digester.digest()
+
+    def commit(self, sidecar: bytes) -> None:
+        """The sidecar first, which does not count without its data; renaming the data is what decides."""
+        temporary = self._layout.temporary(self.job_id)
+        try:
+            fd = self._disk.create(temporary)
+            try:
+                self._disk.write(fd, [sidecar])
+                self._disk.sync(fd)
+            finally:
+                self._disk.close(fd)
+            self._disk.rename(temporary, self._layout.sidecar(self.job_id))
+            self._partials.jobs.sync()
+            self._disk.rename(self._layout.partial(self.job_id), self._layout.data(self.job_id))
+            self._committed = True
+            self._partials.jobs.sync()
+            self._partials.directory.sync()
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self._disk.unlink(temporary)
+            raise explain(error, "accepting the file") from error
+
+    def discard(self) -> None:
+        """Take back what `commit` did. The bytes of an upload that is not accepted stay: its owner decides."""
+        if not self._committed:
+            return
+        self._committed = False
+        with contextlib.suppress(OSError):
+            self._disk.unlink(self._layout.sidecar(self.job_id))
+            self._disk.unlink(self._layout.data(self.job_id))
+            self._partials.jobs.sync()
+        self._partials.space.remove(self.received)
