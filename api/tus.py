@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import falcon
@@ -14,16 +15,19 @@ from api.bodies import Body
 from api.forms import file_name
 from api.guard import Caller
 from api.life import Life
-from api.limits import Pace
+from api.limits import READ_AHEAD_BYTES, Pace
 from api.options import TABLE, Gathered
 from api.problems import Problem
 from api.service import Service
 from engine.errors import EngineError
 from engine.partials import Sum
+from engine.turns import Interrupted
 from engine.uploads import Upload
 
 Request = falcon.asgi.Request
 Response = falcon.asgi.Response
+
+DRAIN_SECONDS = 0.02
 
 
 class Tus:
@@ -138,8 +142,7 @@ class Tus:
         with self._life.receiving():
             await upload.begin(checksum)
             try:
-                with upload.turn.interruptible():
-                    await self._pour(req, upload)
+                await self._pour(req, upload)
             except Problem as problem:
                 if problem.code == "too_large":
                     upload.take_back()
@@ -158,8 +161,13 @@ class Tus:
         most = self._max_size if upload.note.length is None else upload.note.length
         limit = None if most is None else most - upload.offset
         with Body(caller.receive, declared=caller.declared, limit=limit, pace=self._pace) as body:
-            while chunk := await body.next():
-                upload.write(chunk)
+            try:
+                with upload.turn.interruptible():
+                    while chunk := await body.next():
+                        upload.write(chunk)
+            except Interrupted:
+                await _drain(body, upload)
+                raise
 
     async def _abandon(self, job: str) -> None:
         try:
@@ -174,6 +182,18 @@ class Tus:
     def _expires(self, resp: Response, upload: Upload) -> None:
         if not upload.accepted:
             resp.set_header("Upload-Expires", headers.date(upload.expires))
+
+
+async def _drain(body: Body, upload: Upload) -> None:
+    """Takes what has come already, and waits for nothing: the client that left is often the one that now asks."""
+    most = body.received + READ_AHEAD_BYTES
+    with suppress(Problem, TimeoutError):
+        while body.received < most:
+            async with asyncio.timeout(DRAIN_SECONDS):
+                chunk = await body.next()
+            if not chunk:
+                return
+            upload.write(chunk)
 
 
 def _check_fits(upload: Upload, length: int | None, declared: int | None) -> None:
