@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import importlib
+import importlib.util
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +17,7 @@ import httpx
 import pytest
 
 from tests.e2e.stack import Stack
-from tests.servers import eventually
+from tests.servers import eventually, needs
 
 CHUNK = "application/offset+octet-stream"
 V = {"Tus-Resumable": "1.0.0"}
@@ -348,6 +350,27 @@ def test_a_killed_api_costs_nothing_that_arrived(tmp_path: Path) -> None:
         assert patch(stack.talk.http, url, at, content[at:]).status_code == 204
         stack.talk.until(url.rpartition("/")[2], "succeeded")
         assert (tmp_path / "killed").read_bytes() == content
+
+
+def test_a_stock_client(bucket: Bucket, tmp_path: Path) -> None:
+    """tuspy sends in chunks, is thrown away, and another one goes on."""
+    needs(importlib.util.find_spec("tusclient") is not None, "tuspy")
+    client: Any = importlib.import_module("tusclient.client")
+    stack, root = bucket
+    file = tmp_path / "film.bin"
+    file.write_bytes(bytes(range(256)) * 8192)
+    tus = client.TusClient(f"{stack.talk.url}/v1/tus")
+    with file.open("rb") as stream:  # it leaves open what it opens itself
+        first = tus.uploader(file_stream=stream, chunk_size=300_000, metadata={"key": "tuspy"}, upload_checksum=True)
+        first.upload_chunk()
+        again = tus.uploader(file_stream=stream, chunk_size=500_000, url=first.url)
+        assert again.offset == 300_000
+        again.upload()
+        bare = tus.uploader(file_stream=stream)
+        bare.upload()
+    stack.talk.until(first.url.rpartition("/")[2], "succeeded")
+    assert (root / "tuspy").read_bytes() == file.read_bytes()
+    assert stack.talk.until(bare.url.rpartition("/")[2], "succeeded")["size"] == file.stat().st_size
 
 
 def test_expiration(tmp_path: Path) -> None:
