@@ -22,7 +22,7 @@ from api.service import Service
 from engine.errors import EngineError
 from engine.partials import Sum
 from engine.turns import Interrupted
-from engine.uploads import Upload
+from engine.upload import Upload
 
 Request = falcon.asgi.Request
 Response = falcon.asgi.Response
@@ -161,13 +161,24 @@ class Tus:
         most = self._max_size if upload.note.length is None else upload.note.length
         limit = None if most is None else most - upload.offset
         with Body(caller.receive, declared=caller.declared, limit=limit, pace=self._pace) as body:
+            stop = asyncio.create_task(self._at_stop(upload))
             try:
-                with upload.turn.interruptible():
+                with upload.watched():
                     while chunk := await body.next():
                         upload.write(chunk)
             except Interrupted:
                 await _drain(body, upload)
+                await upload.check_wanted()
+                if self._life.stopping:
+                    raise Problem("stopping", "What had arrived is kept: go on in a moment.") from None
                 raise
+            finally:
+                stop.cancel()
+
+    async def _at_stop(self, upload: Upload) -> None:
+        """A chunk does not hold up the end of the process: its client goes on with the next one."""
+        await self._life.stopped()
+        upload.turn.ask()
 
     async def _abandon(self, job: str) -> None:
         try:

@@ -15,14 +15,12 @@ import hashlib
 import os
 import secrets
 from base64 import b64decode
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
 from backends.checksums import crc32c
-from engine.content_types import HEAD_BYTES
-from engine.digests import Digest, Digester
 from engine.disk import Directory, Disk, explain
 from engine.errors import SourceCorrupt
 from engine.layout import ID_LENGTH, Layout, checked, is_id
@@ -167,8 +165,11 @@ class Partials:
         self._unlink(path)
 
     def forget(self, job_id: str) -> None:
-        """Remove the note, then the bytes if there are any."""
+        """Remove the note, then the bytes if there are any, and what a crash left beside them."""
         self._unlink(self.layout.note(job_id))
+        for found, entry in list(self.names()):
+            if found == job_id and entry.name != job_id:
+                self._unlink(entry.path)
         self.directory.sync()
         self.drop_bytes(job_id)
 
@@ -251,70 +252,3 @@ class File:
         fd, self._fd = self._fd, -1
         self._space.close(self._account, kept=kept, unwritten=self._unwritten)
         self._disk.close(fd)
-
-    def adopt(self, digests: Collection[str]) -> Adopted:
-        """The whole file as what a job is made of."""
-        return Adopted(self._partials, self.job_id, self.size, digests)
-
-
-class Adopted:
-    """A finished upload in the place of an `Incoming`: the same steps from here on make it a job."""
-
-    is_small = False
-
-    def __init__(self, partials: Partials, job_id: str, size: int, digests: Collection[str]) -> None:
-        self.job_id = job_id
-        self.received = size
-        self.head = b""
-        self._partials = partials
-        self._layout = partials.layout
-        self._disk = partials.disk
-        self._digests = digests
-        self._committed = False
-
-    def digest(self) -> Digest:
-        """By reading the file once: it may have come through many processes."""
-        return self.digest_again(self._digests)
-
-    def digest_again(self, algorithms: Collection[str]) -> Digest:
-        digester = Digester(self.received, algorithms)
-        try:
-            with open(self._layout.partial(self.job_id), "rb", buffering=0) as file:
-                self.head = os.pread(file.fileno(), HEAD_BYTES, 0)
-                while data := file.read(BATCH):
-                    digester.update(data)
-        except OSError as error:
-            raise explain(error, "reading the file back") from error
-        return digester.digest()
-
-    def commit(self, sidecar: bytes) -> None:
-        """The sidecar first, which does not count without its data; renaming the data is what decides."""
-        temporary = self._layout.temporary(self.job_id)
-        try:
-            fd = self._disk.create(temporary)
-            try:
-                self._disk.write(fd, [sidecar])
-                self._disk.sync(fd)
-            finally:
-                self._disk.close(fd)
-            self._disk.rename(temporary, self._layout.sidecar(self.job_id))
-            self._partials.jobs.sync()
-            self._disk.rename(self._layout.partial(self.job_id), self._layout.data(self.job_id))
-            self._committed = True
-            self._partials.jobs.sync()
-            self._partials.directory.sync()
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                self._disk.unlink(temporary)
-            raise explain(error, "accepting the file") from error
-
-    def discard(self) -> None:
-        """Take back what `commit` did. The bytes of an upload that is not accepted stay: its owner decides."""
-        if not self._committed:
-            return
-        self._committed = False
-        with contextlib.suppress(OSError):
-            self._disk.unlink(self._layout.sidecar(self.job_id))
-            self._disk.unlink(self._layout.data(self.job_id))
-            self._partials.jobs.sync()
-        self._partials.space.remove(self.received)

@@ -384,3 +384,57 @@ def test_expiration(tmp_path: Path) -> None:
         eventually(lambda: not file.exists(), "its bytes are removed")
         eventually(lambda: http.head(url, headers=V).status_code == 404, "and then forgotten")
         assert list((stack.spool / "tus").iterdir()) == []
+
+
+def test_a_cancelled_job_ends_its_upload(http: httpx.Client, bucket: Bucket) -> None:
+    """While a chunk is coming, and between two of them."""
+    url = made(http, 3 << 20)
+    job = url.rpartition("/")[2]
+    with raw(bucket[0], url, 0, 3 << 20, bytes(2 << 20)) as wire:
+        eventually(lambda: bucket[0].talk.job(job)["received"] > 0, "its progress shows")
+        bucket[0].talk.tell(job, "cancel")
+        wire.sendall(bytes(1 << 19))
+        wire.settimeout(30)
+        wire.sendall(bytes(1 << 19))
+        assert wire.recv(100).startswith(b"HTTP/1.1 410 ")
+    assert http.head(url, headers=V).status_code == 410
+    url = made(http, 5)
+    bucket[0].talk.tell(url.rpartition("/")[2], "cancel")
+    assert patch(http, url, 0, b"x").status_code == 410
+
+
+def test_killed_between_the_last_byte_and_the_job(tmp_path: Path) -> None:
+    """Before the ledger hears of it: the file is in its place, so it becomes a job, once, and the client is told so."""
+    with Stack(_plugins(tmp_path)) as stack:
+        stack.valkey.start()
+        stack.environ["BUCKETLINE_REDIS_URL"] = stack.valkey.url
+        wire = stack.wire()
+        api = stack.api(**wire.environ)
+        url = made(stack.talk.http, 5, Upload_Metadata=meta(key="late"))
+        gate = wire.stop_at("call", "accept")
+        with ThreadPoolExecutor() as threads:
+            answer = threads.submit(patch, stack.talk.http, url, 0, b"hello")
+            gate.wait("the file is durable")
+            api.kill()
+            with pytest.raises(httpx.TransportError):
+                answer.result()
+        gate.drop()
+        stack.api()
+        stack.worker()
+        assert offset(stack.talk.http, url) == 5
+        stack.talk.until(url.rpartition("/")[2], "succeeded")
+        assert (tmp_path / "late").read_bytes() == b"hello"
+
+
+def test_an_orderly_stop_keeps_what_came(tmp_path: Path) -> None:
+    with Stack(_plugins(tmp_path)) as stack:
+        stack.start(workers=0)
+        url = made(stack.talk.http, 1000)
+        with raw(stack, url, 0, 1000, b"x" * 700) as wire:
+            eventually(lambda: bool(stack.keys("tus:*:lock")), "the chunk is coming")
+            stack.processes[-1].ask_to_leave()
+            wire.settimeout(30)
+            assert wire.recv(100).startswith(b"HTTP/1.1 503 ")
+            stack.processes[-1].wait()
+        stack.api()
+        assert offset(stack.talk.http, url) == 700

@@ -52,6 +52,7 @@ EFFECTS = {
     "staged",
     "packs",
     "partials",
+    "adopted",
     "pack_records",
     "pack_writer",
     "spool",
