@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.e2e.stack import Stack
 from tests.servers import eventually, needs
@@ -109,6 +111,18 @@ def test_another_version_is_refused(http: httpx.Client, version: str | None) -> 
         assert answer.headers["Tus-Version"] == answer.headers["Tus-Resumable"] == "1.0.0"
     assert offset(http, url) == 0
     assert http.head(url).status_code == 200, "looking needs no version"
+
+
+def test_a_preflight_needs_no_key_and_everything_else_does(tmp_path: Path) -> None:
+    with Stack(_plugins(tmp_path), BUCKETLINE_API_KEY="k" * 32) as stack:
+        stack.start(workers=0)
+        http, page = stack.talk.http, {"Origin": "https://films.example"}
+        assert http.options("/v1/tus", headers=page).status_code == 204
+        answer = http.post("/v1/tus", headers=V | page | {"Upload-Length": "1"})
+        assert (answer.status_code, answer.headers["Tus-Resumable"]) == (401, "1.0.0")
+        key = {"Authorization": "Bearer " + "k" * 32}
+        answer = http.post("/v1/tus", headers=V | page | key | {"Upload-Length": "1"})
+        assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (201, page["Origin"])
 
 
 # -- creation ---------------------------------------------------------------------------------------------------------
@@ -335,6 +349,50 @@ def test_two_at_once_leave_the_file_whole(http: httpx.Client, bucket: Bucket) ->
     assert (bucket[1] / "race").read_bytes() == content
 
 
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(
+            ["right", "proved", "wrong sum", "wrong offset", "too long", "chunked too long", "cut", "look"]
+        ),
+        st.integers(0, 400),
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=25)
+@given(steps=STEPS)
+def test_any_order_of_good_and_bad_chunks(bucket: Bucket, steps: list[tuple[str, int]]) -> None:
+    """The offset is always what a model of the rules says; the file, in the end, what was sent."""
+    stack, root = bucket
+    http, content, at = stack.talk.http, bytes(i % 251 for i in range(1000)), 0
+    url = made(http, len(content), Upload_Metadata=meta(key="model"))
+    for step, size in [*steps, ("right", len(content))]:
+        chunk = content[at : at + size]
+        proof = hashlib.sha1(chunk if step == "proved" else chunk + b"!").digest()
+        sums = {"Upload-Checksum": f"sha1 {base64.b64encode(proof).decode()}"}
+        whole = at == len(content)
+        if step in ("right", "proved"):
+            answer = patch(http, url, at, chunk, **(sums if step == "proved" else {}))
+            at += len(chunk)
+            assert (answer.status_code, answer.headers["Upload-Offset"]) == (204, str(at))
+        elif step == "wrong sum":
+            assert patch(http, url, at, chunk, **sums).status_code == (204 if whole else 460)
+        elif step == "wrong offset":
+            assert patch(http, url, at + 1 + size, b"").status_code == 409
+        elif step == "too long":
+            assert patch(http, url, at, bytes(len(content) - at + 1)).status_code == 413
+        elif step == "chunked too long" and not whole:
+            assert patch(http, url, at, iter([bytes(len(content) - at), b"!"])).status_code == 413
+        elif step == "cut" and not whole:
+            raw(stack, url, at, len(content) - at, content[at : at + min(size, len(content) - at - 1)]).close()
+            at += min(size, len(content) - at - 1)
+            eventually(lambda at=at: offset(http, url) == at, "what came before the cut is kept")  # type: ignore[misc]
+        assert offset(http, url) == at
+    stack.talk.until(url.rpartition("/")[2], "succeeded")
+    assert (root / "model").read_bytes() == content
+
+
 def test_a_killed_api_costs_nothing_that_arrived(tmp_path: Path) -> None:
     content = bytes(range(256)) * 16_384
     with Stack(_plugins(tmp_path)) as stack:
@@ -438,3 +496,23 @@ def test_an_orderly_stop_keeps_what_came(tmp_path: Path) -> None:
             stack.processes[-1].wait()
         stack.api()
         assert offset(stack.talk.http, url) == 700
+
+
+def test_a_full_spool_and_a_silent_redis_are_told_and_cost_nothing(tmp_path: Path) -> None:
+    with Stack(_plugins(tmp_path), BUCKETLINE_SPOOL_LIMIT="3MiB") as stack:
+        stack.start()
+        http = stack.talk.http
+        refused = create(http, 4 << 20)
+        assert (refused.status_code, "Location" in refused.headers) == (507, False)
+        url = made(http, Upload_Defer_Length="1", Upload_Metadata=meta(key="tight"))
+        assert patch(http, url, 0, bytes(2 << 20)).status_code == 204
+        assert patch(http, url, 2 << 20, bytes(2 << 20)).status_code == 507, "by its declared length"
+        assert patch(http, url, 2 << 20, iter([bytes(1 << 20)] * 3)).status_code == 507, "when it happens"
+        at = offset(http, url)
+        assert 2 << 20 <= at <= 3 << 20
+        stack.valkey.kill()
+        assert patch(http, url, at, b"", Upload_Length=str(at)).status_code == 503
+        stack.valkey.start()
+        assert patch(http, url, at, b"", Upload_Length=str(at)).status_code == 204
+        stack.talk.until(url.rpartition("/")[2], "succeeded")
+        assert (tmp_path / "tight").read_bytes() == bytes(at)
