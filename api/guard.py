@@ -128,8 +128,9 @@ class Guard:
     def _check_room(self, scope: Scope, declared: int | None, media_type: str) -> None:
         if self._life.stopping:
             raise Problem("stopping", "Nothing new is taken; another process or the next start will.")
-        json = media_type == "application/json" and scope["method"] == "POST"
-        form = media_type == "multipart/form-data" and scope["method"] == "POST"
+        # Only jobs are made of JSON and forms: a creation of tus takes any body, and ignores it.
+        json = media_type == "application/json" and scope["path"] == "/v1/jobs"
+        form = media_type == "multipart/form-data" and scope["path"] == "/v1/jobs"
         limit = JSON_BODY_BYTES if json else self._max_size
         if declared is not None and limit is not None and declared > limit + (FORM_OVERHEAD_BYTES if form else 0):
             raise Problem("too_large", f"The declared length is {declared} bytes; the limit is {limit}.")

@@ -172,8 +172,9 @@ def test_creation_with_upload(http: httpx.Client, bucket: Bucket) -> None:
     assert (bucket[1] / "with").read_bytes() == b"hello"
 
 
-def test_a_body_of_another_type_is_ignored(http: httpx.Client) -> None:
-    answer = create(http, 5, b"hello", Content_Type="text/plain")
+@pytest.mark.parametrize("media_type", ["text/plain", "application/json"])
+def test_a_body_of_another_type_is_ignored(http: httpx.Client, media_type: str) -> None:
+    answer = create(http, 5, b"hello" * 20_000, Content_Type=media_type)
     assert answer.status_code == 201
     assert "Upload-Offset" not in answer.headers
     assert offset(http, answer.headers["Location"]) == 0
