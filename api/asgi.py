@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any, cast
 
 from api.app import create_app
+from api.cors import Cors
 from api.guard import Application, Guard, Receive, Scope, Send
 from api.life import Life
 from api.limits import PING_SECONDS, Pace
@@ -26,6 +28,7 @@ class Composed:
         max_size: int | None = None,
         pace: Pace | None = None,
         ping_seconds: float = PING_SECONDS,
+        cors_origins: Sequence[str] = (),
     ) -> None:
         self.failed = ""
         self._service = service
@@ -37,6 +40,7 @@ class Composed:
             life=self._life,
             api_key=api_key,
             max_size=max_size,
+            cors=Cors(cors_origins),
         )
 
     def stop(self) -> None:
@@ -71,4 +75,4 @@ def compose(settings: Settings) -> Composed:
     from engine.service import AsyncService  # the engine's clients belong to the process that serves
 
     service: Any = AsyncService(settings)
-    return Composed(service, api_key=settings.api_key, max_size=settings.max_size)
+    return Composed(service, api_key=settings.api_key, max_size=settings.max_size, cors_origins=settings.cors_origins)

@@ -15,10 +15,11 @@ from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 from uuid import uuid4
 
+from api.cors import Cors, Headers
 from api.life import Life
 from api.limits import FORM_OVERHEAD_BYTES, JSON_BODY_BYTES, LARGEST_LENGTH
 from api.problems import CONTENT_TYPE, Problem, from_engine
-from api.tus_headers import is_tus, marks
+from api.tus_headers import MARKS, capabilities, is_tus
 from engine.errors import EngineError
 
 Scope = MutableMapping[str, Any]
@@ -59,12 +60,14 @@ class Guard:
         life: Life,
         api_key: str | None = None,
         max_size: int | None = None,
+        cors: Cors | None = None,
     ) -> None:
         self._application = application
         self._room = room
         self._life = life
         self._key = _fingerprint(api_key.encode()) if api_key else None
         self._max_size = max_size
+        self._cors = cors or Cors()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -76,7 +79,16 @@ class Guard:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = _request_id(scope["headers"])
-        marked = _marking(send, request_id, marks(scope["headers"]) if is_tus(scope["path"]) else [])
+        tus = is_tus(scope["path"])
+        marked = _marking(send, request_id, self._cors.headers(scope["headers"]) + (MARKS if tus else []))
+        preflight = self._cors.preflight(scope["method"], scope["headers"])
+        if preflight is not None:
+            # A browser asks before it sends the key: there is none to look at.
+            told = capabilities(self._max_size) if tus else {}
+            preflight += [(name.lower().encode(), value.encode()) for name, value in told.items()]
+            await marked({"type": "http.response.start", "status": 204, "headers": preflight})
+            await marked({"type": "http.response.body", "body": b""})
+            return
         try:
             caller, expects = self._admit(scope, request_id)
         except EngineError as error:
@@ -93,7 +105,7 @@ class Guard:
         fields = _Fields(scope["headers"])
         if self._key is None:
             _check_host(fields)
-            _check_origin(fields)
+            _check_origin(fields, self._cors)
         self._check_key(scope, fields)
         expects = _check_expectation(fields)
         declared = fields.length()
@@ -112,7 +124,7 @@ class Guard:
         given = fields.all(b"authorization")
         if len(given) > 1:
             raise Problem("bad_request", "Authorization is given twice.")
-        if self._key is None or scope["path"] in _OPEN_PATHS or _is_preflight(scope):
+        if self._key is None or scope["path"] in _OPEN_PATHS or _asks_what_is_there(scope):
             return
         scheme, _, key = (given[0] if given else b"").partition(b" ")
         if scheme.lower() != b"bearer" or not self._is_key(key.strip()):
@@ -198,7 +210,7 @@ def _request_id(headers: list[tuple[bytes, bytes]]) -> str:
     return uuid4().hex
 
 
-def _marking(send: Send, request_id: str, more: list[tuple[bytes, bytes]]) -> Send:
+def _marking(send: Send, request_id: str, more: Headers) -> Send:
     """A `send` that puts on every answer what all of them carry."""
     common = [
         (b"x-request-id", request_id.encode()),
@@ -234,8 +246,8 @@ def _takes_file(scope: Scope) -> bool:
     return bool((method == "POST" and path == "/v1/jobs") or (method == "PUT" and path.startswith("/v1/objects/")))
 
 
-def _is_preflight(scope: Scope) -> bool:
-    """A browser asks without the key what it may send; the answer tells nothing but that."""
+def _asks_what_is_there(scope: Scope) -> bool:
+    """What tus can do here is told to everybody, as to a browser before it sends the key."""
     return scope["method"] == "OPTIONS" and is_tus(scope["path"])
 
 
@@ -262,14 +274,20 @@ def _check_host(fields: _Fields) -> None:
         raise Problem("host_refused", "Without an API key only loopback names are served; set BUCKETLINE_API_KEY.")
 
 
-def _check_origin(fields: _Fields) -> None:
+def _check_origin(fields: _Fields, cors: Cors) -> None:
     for value in fields.all(b"origin"):
+        if cors.names(value):
+            continue
         try:
             name = urlsplit(value.decode("latin-1")).hostname or ""
         except ValueError:
             name = ""
         if not is_loopback(name):
-            raise Problem("origin_refused", "Without an API key only pages of this machine may call.")
+            raise Problem(
+                "origin_refused",
+                "Without an API key only pages of this machine may call, "
+                "and of sites that BUCKETLINE_CORS_ORIGINS names (`*` counts only with a key).",
+            )
 
 
 def _host_name(host: str) -> str:

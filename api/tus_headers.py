@@ -16,33 +16,13 @@ VERSION = "1.0.0"
 PATH = "/v1/tus"
 CHUNK_TYPE = "application/offset+octet-stream"
 EXTENSIONS = "creation,creation-with-upload,creation-defer-length,termination,checksum,expiration"
-METHODS = "OPTIONS, POST, HEAD, PATCH, DELETE"
-_ALLOWED = (
-    "Authorization, Content-Type, Tus-Resumable, Upload-Length, Upload-Defer-Length, Upload-Offset, Upload-Metadata, "
-    "Upload-Checksum, X-HTTP-Method-Override, X-Request-ID"
-)
-_EXPOSED = (
-    "Location, Tus-Resumable, Tus-Version, Tus-Extension, Tus-Max-Size, Tus-Checksum-Algorithm, Upload-Offset, "
-    "Upload-Length, Upload-Defer-Length, Upload-Metadata, Upload-Expires, Bucketline-Job, Retry-After, X-Request-ID"
-)
+MARKS = [(b"tus-resumable", VERSION.encode())]
+"""What every answer below the address carries, refusals too."""
 _NUMBER = re.compile(r"[0-9]{1,19}")
 
 
 def is_tus(path: str) -> bool:
     return path == PATH or path.startswith(PATH + "/")
-
-
-def marks(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """What every answer below the address carries, refusals too. The gate has looked at the origin by then."""
-    found = [(b"tus-resumable", VERSION.encode())]
-    origin = next((value for name, value in headers if name == b"origin"), None)
-    if origin is not None:
-        found += [
-            (b"access-control-allow-origin", origin),
-            (b"access-control-expose-headers", _EXPOSED.encode()),
-            (b"vary", b"Origin"),
-        ]
-    return found
 
 
 def capabilities(max_size: int | None) -> dict[str, str]:
@@ -51,9 +31,6 @@ def capabilities(max_size: int | None) -> dict[str, str]:
         "Tus-Version": VERSION,
         "Tus-Extension": EXTENSIONS,
         "Tus-Checksum-Algorithm": ",".join(CHECKSUMS),
-        "Access-Control-Allow-Methods": METHODS,
-        "Access-Control-Allow-Headers": _ALLOWED,
-        "Access-Control-Max-Age": "86400",
     }
     return found if max_size is None else {**found, "Tus-Max-Size": str(max_size)}
 

@@ -133,6 +133,8 @@ class ObjectInfo(msgspec.Struct, frozen=True, kw_only=True):
     """The checksum of the whole object (`crc32c:…` or `sha256:…`), when the provider tells one."""
     read_back: bool = False
     """The provider tells no checksum: this one was computed by reading back what is stored."""
+    size_is_enough: bool = False
+    """Whoever set the destination up wants no more compared than the size: nobody reads back to verify."""
     content_type: str | None = None
     metadata: dict[str, str] = msgspec.field(default_factory=dict)
     properties: dict[str, JSON] = msgspec.field(default_factory=dict)

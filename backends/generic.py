@@ -2,8 +2,8 @@
 
 For the operator. Needs: rights to list, read, create, rename and delete below the path of `url`. Makes: each upload is
 one file beside its target, `.<name>.<session>.bucketline-part`; completing reads it back, compares every part with its
-receipt, and renames it into place. Aborting removes it; folders that were made for it stay. Should a machine be lost
-for good, `bucketline gc` finds such files.
+receipt, and renames it into place; with `verify = "size"`, only its size is compared. Aborting removes it; folders that
+were made for it stay. Should a machine be lost for good, `bucketline gc` finds such files.
 
 What a file system can do decides its *family*. `offset`: parts are written where they belong, many at once (SFTP, SMB,
 directories). `ordered`: one after the other at the end of the file (FTP). `whole`: the file is sent in one piece, and a
@@ -100,6 +100,8 @@ class FsspecOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     options: dict[str, Any] = {}
     """What the file system itself takes: user name, password, key file… Never shown."""
     family: Literal["auto", "offset", "ordered", "whole"] = "auto"
+    verify: Literal["read_back", "size"] = "read_back"
+    """What is compared before a file gets its name: every byte that is stored, or only how many there are."""
     connect_timeout_seconds: float = 10.0
     read_timeout_seconds: float = 60.0
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import os
-import threading
 from collections.abc import Generator, Iterator
 from typing import Any, NamedTuple
 
@@ -128,15 +127,11 @@ class Files:
 class LocalFiles(Files):
     shared = True
 
-    def __init__(self, fs: Any, read_seconds: float = 60.0) -> None:
-        super().__init__(fs, read_seconds)
-        self._turn = threading.Lock()
-
     def write_at(self, path: str, offset: int, body: Body) -> int:
         """Without the copy of every block that a file of fsspec needs."""
         with open(path, "r+b", buffering=0) as file:
             file.seek(offset)
-            return copy(body, lambda block: _write_all(file, block, self._turn))
+            return copy(body, lambda block: _write_all(file, block))
 
     def read(self, path: str, offset: int, size: int) -> Generator[bytes]:
         with open(path, "rb", buffering=0) as file:
@@ -156,10 +151,9 @@ class LocalFiles(Files):
         os.unlink(temporary)
 
 
-def _write_all(file: io.FileIO, block: memoryview, turn: threading.Lock) -> None:
-    with turn:
-        while block:
-            block = block[file.write(block) or 0 :]
+def _write_all(file: io.FileIO, block: memoryview) -> None:
+    while block:
+        block = block[file.write(block) or 0 :]
 
 
 def stay_below(root: str, path: str) -> None:

@@ -27,13 +27,19 @@ CHANNEL = f"{NAMESPACE}:wake"
 HEARTBEAT_TIMEOUT_MS = 20_000
 MAINTENANCE_SECONDS = 10.0
 
-#: The stock script with one more effect: who puts the first message into an empty queue, wakes. A consumer that
-#: sleeps has found the queue empty, and one that is full looks again after its next acknowledgement.
-_DISPATCH = stock._scripts["dispatch"] + f"""
-if command == "enqueue" and redis.call("llen", queue_full_name) == 1 then
-    redis.call("publish", "{CHANNEL}", queue_name)
+#: What the stock script does for each message of an `enqueue`, once for many, and with one more effect: who puts the
+#: first message into an empty queue, wakes. A consumer that sleeps has found the queue empty, and one that is full
+#: looks again after its next acknowledgement. ARGV: the time, who enqueues, then queue, id and message of each.
+_ENQUEUE = f"""
+redis.call("zadd", KEYS[1] .. ":__heartbeats__", ARGV[1], ARGV[2])
+for at = 3, #ARGV, 3 do
+    local queue = KEYS[1] .. ":" .. ARGV[at]
+    redis.call("hset", queue .. ".msgs", ARGV[at + 1], ARGV[at + 2])
+    if redis.call("rpush", queue, ARGV[at + 1]) == 1 then
+        redis.call("publish", "{CHANNEL}", ARGV[at])
+    end
 end
-""".encode()  # fmt: skip
+"""
 
 
 class WakingBroker(stock.RedisBroker):
@@ -48,7 +54,7 @@ class WakingBroker(stock.RedisBroker):
         super().__init__(  # type: ignore[no-untyped-call]
             client=client, middleware=middleware, namespace=NAMESPACE, heartbeat_timeout=HEARTBEAT_TIMEOUT_MS
         )
-        self.scripts["dispatch"] = client.register_script(_DISPATCH)
+        self._enqueue_all = client.register_script(_ENQUEUE)
         self._events: dict[str, threading.Event] = {}
         self._maintained = threading.local()
         self._closing = threading.Event()
@@ -65,26 +71,20 @@ class WakingBroker(stock.RedisBroker):
             self.emit_after("declare_queue", queue_name)
 
     def enqueue_many(self, messages: Iterable[Message[Any]]) -> None:
-        """Enqueues with one round trip for all."""
-        calls = [self._enqueue_call(message) for message in messages]
-        try:
-            self._run_together(calls)
-        except redis.exceptions.NoScriptError:
-            self.client.script_load(_DISPATCH)
-            self._run_together(calls)  # a pipeline that failed is empty: these are filled anew
+        """Enqueues all with one call, in their order. After an error some, all or none may have arrived."""
+        words: list[str | bytes] = []
+        for message in messages:
+            one = message.copy(options={"redis_message_id": str(uuid_utils.uuid4())})
+            words += (one.queue_name, one.options["redis_message_id"], one.encode())
+        if words:
+            self._enqueue(words)
 
-    def _run_together(self, calls: Iterable[tuple[Any, ...]]) -> None:
-        pipeline = self.client.pipeline(transaction=False)
-        for sha, *args in calls:
-            pipeline.evalsha(sha, 1, self.namespace, *args)
-        pipeline.execute()
+    def do_enqueue(self, queue_name: str, message_id: str, message: bytes) -> None:
+        """What the stock `enqueue` ends in."""
+        self._enqueue([queue_name, message_id, message])
 
-    def _enqueue_call(self, message: Message[Any]) -> tuple[Any, ...]:
-        one = message.copy(options={"redis_message_id": str(uuid_utils.uuid4())})
-        at_ms = int(time.time() * 1000)
-        lifetimes = (self.heartbeat_timeout, self.dead_message_ttl, 0, 100)
-        head = (self.scripts["dispatch"].sha, "enqueue", at_ms, one.queue_name, self.broker_id, *lifetimes)
-        return (*head, one.options["redis_message_id"], one.encode())
+    def _enqueue(self, words: list[str | bytes]) -> None:
+        self._enqueue_all(keys=[self.namespace], args=[int(time.time() * 1000), self.broker_id, *words])
 
     def waiting(self, queue_name: str) -> int:
         """How many messages wait in a queue for a consumer."""

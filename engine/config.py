@@ -10,6 +10,7 @@
 | `BUCKETLINE_SPOOL_LIMIT` | quota of the spool, as `50GiB` | 90 % of the disk |
 | `BUCKETLINE_NODE` | name of this machine's spool | host name |
 | `BUCKETLINE_API_KEY` | the bootstrap key, with all rights | none: only loopback is served |
+| `BUCKETLINE_CORS_ORIGINS` | sites whose pages may call: `https://a.example`, by commas; with a key also `*` | none |
 | `BUCKETLINE_LEASE_SECONDS` | how long a part belongs to a silent worker | 30 |
 | `BUCKETLINE_RETAIN_SECONDS` | how long a finished job is remembered | 604800 |
 | `BUCKETLINE_KEEP_FAILED_SECONDS` | how long the bytes of a failed job stay | 86400 |
@@ -65,6 +66,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     broker_url: str = ""
     spool_limit: int | None = None
     api_key: str | None = None
+    cors_origins: tuple[str, ...] = ()
     lease_seconds: int = 30
     retain_seconds: int = 604_800
     keep_failed_seconds: int = 86_400
@@ -99,6 +101,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         found: dict[str, str] = {}
         for variable, (name, _) in _VARIABLES.items():
             value = getattr(self, name)
+            if isinstance(value, tuple):
+                value = ",".join(value)
             if isinstance(value, list):
                 value = os.pathsep.join(str(item) for item in value)
             if value not in (None, ""):
@@ -212,6 +216,20 @@ def _secret(text: str) -> str:
     return text
 
 
+def _origins(text: str) -> tuple[str, ...]:
+    """Browsers send an origin in lower case, without the scheme's own port, and it is compared as sent."""
+    found = tuple(item.strip() for item in text.split(",") if item.strip())
+    for one in found:
+        parts = urlsplit(one)
+        if one != "*" and (not parts.netloc or one != f"{parts.scheme}://{parts.netloc}".lower() or "@" in one):
+            raise ValueError(
+                f"takes sites as https://app.example.com, without a path, separated by commas; not {one!r}"
+            )
+        if (parts.scheme, one.rpartition(":")[2]) in (("https", "443"), ("http", "80")):
+            raise ValueError(f"takes sites as browsers tell them, without the usual port: {one.rpartition(':')[0]}")
+    return found
+
+
 def _path(text: str) -> Path:
     if "\0" in text:
         raise ValueError("takes a path")
@@ -236,6 +254,7 @@ _VARIABLES: dict[str, tuple[str, Callable[[str], Any]]] = {
     "BUCKETLINE_SPOOL_LIMIT": ("spool_limit", _size),
     "BUCKETLINE_NODE": ("node", _node),
     "BUCKETLINE_API_KEY": ("api_key", _secret),
+    "BUCKETLINE_CORS_ORIGINS": ("cors_origins", _origins),
     "BUCKETLINE_LEASE_SECONDS": ("lease_seconds", _whole(1, 3600)),
     "BUCKETLINE_RETAIN_SECONDS": ("retain_seconds", _whole(1, 10 * 366 * 86_400)),
     "BUCKETLINE_KEEP_FAILED_SECONDS": ("keep_failed_seconds", _whole(0, 10 * 366 * 86_400)),

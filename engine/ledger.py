@@ -150,7 +150,10 @@ class AsyncLedger:
 
     async def _eval(self, code: Script, operation: Operation[T]) -> Any:
         try:
-            return await self.client.evalsha(code.sha, 1, self.prefix, *operation.args)
+            # What `client.evalsha` comes to, without its wrappers: a fifth of this call in a profile (2026-11).
+            return await self.client.execute_command(  # type: ignore[no-untyped-call]
+                "EVALSHA", code.sha, 1, self.prefix, *operation.args
+            )
         except NoScriptError:
             return await self.client.eval(code.source, 1, self.prefix, *operation.args)
 

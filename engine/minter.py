@@ -1,5 +1,5 @@
-"""Sends tokens behind the answers: one thread per API process, a bounded queue, pipelined enqueues. What it drops, the
-sweeper mints.
+"""Sends tokens behind the answers: one thread per API process, a bounded queue, one call for all that wait. What it
+drops, the sweeper mints.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ log = structlog.get_logger("bucketline.minter")
 
 CAPACITY = 20_000
 BATCH = 500
-GAP_SECONDS = 0.005
+GAP_SECONDS = 0.02  # while many come: each call wakes a thread here, Redis, and a worker
 
 
 class Minter:

@@ -73,7 +73,7 @@ def _contest(name: str, root: Path, file: Path, rounds: int, results: Results) -
     conditions.touch_memory(root, TOUCHED * file.stat().st_size)
     try:
         with CONTESTS[name](root) as contest:
-            subjects = [OURS, *contest.peers]
+            subjects = contest.subjects
             for number in range(rounds):
                 turn = number % len(subjects)
                 for subject in subjects[turn:] + subjects[:turn]:
@@ -88,7 +88,7 @@ def _contest(name: str, root: Path, file: Path, rounds: int, results: Results) -
 def _upload(contest: Contest, subject: str, file: Path) -> dict[str, float]:
     """One upload in a process of its own. Raises RuntimeError when the object is not there at its full size."""
     size, key = file.stat().st_size, "file.bin"
-    module = "ours" if subject == OURS else "peer"
+    module = "ours" if subject in contest.ours else "peer"
     command = [sys.executable, "-W", "ignore", "-m", f"benchmarks.stores.{module}", contest.settings(subject)]
     run = processes.run([*command, str(file), key], environment())
     told = json.loads(run.output.splitlines()[-1])

@@ -18,6 +18,7 @@ from tests.backends.strict_gcs import StrictGCS
 PART = 1 << 24
 AT_ONCE = 8
 OURS = "Bucketline"
+BY_SIZE = 'Bucketline, verify = "size"'
 READ_BACK = "read back"
 
 
@@ -28,11 +29,24 @@ class Contest:
     backend: str
     options: dict[str, Any]
     peers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    variants: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Ours once more, by name, with these further options."""
+
+    @property
+    def ours(self) -> dict[str, dict[str, Any]]:
+        """Our own subjects, by name, with their options."""
+        return {OURS: self.options, **{name: {**self.options, **more} for name, more in self.variants.items()}}
+
+    @property
+    def subjects(self) -> list[str]:
+        return [*self.ours, *self.peers]
 
     def settings(self, subject: str) -> str:
         """What the process of a subject is told."""
-        ours = {"backend": self.backend, "options": self.options, "part_size": PART, "threads": AT_ONCE}
-        return json.dumps(ours if subject == OURS else self.peers[subject])
+        if subject in self.peers:
+            return json.dumps(self.peers[subject])
+        ours = {"backend": self.backend, "options": self.ours[subject], "part_size": PART, "threads": AT_ONCE}
+        return json.dumps(ours)
 
 
 Start = Callable[[Path], AbstractContextManager[Contest]]
@@ -84,11 +98,11 @@ def azure(root: Path) -> Iterator[Contest]:
 
 
 def _files(server: FileServer, file_system: str, options: dict[str, Any], folder: str) -> Contest:
-    """Plain fsspec twice: as it is, and with the reading back that ours cannot do without."""
+    """Ours twice, and plain fsspec twice: each as it comes, and each with the work of the other."""
     server.root.mkdir(parents=True, exist_ok=True)
     plain = _peer(file_system, options, folder)
     peers = {"put_file": plain, f"put_file, {READ_BACK}": {**plain, "read_back": True}}
-    return Contest("fsspec", server.table, peers)
+    return Contest("fsspec", server.table, peers, {BY_SIZE: {"verify": "size"}})
 
 
 def _address(server: FileServer) -> dict[str, Any]:

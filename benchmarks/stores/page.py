@@ -41,10 +41,11 @@ is looked at after each upload. The strict server is the one of our tests: no em
 
 NOTES = """\
 The generic backend gives no file its name before it has read all of it back and compared it with the CRC32Cs of its
-parts: none of these servers can tell what it stored. So it is compared three times: until everything is sent; in all,
-with a `put_file` that is followed by reading back; and in all, with a `put_file` that nobody checks. The last is what
-the proof costs: the bytes travel twice, and both ends of every connection share this machine's cores. A directory by
-`file://` is copied inside the kernel by `put_file`, which computes no checksum on the way."""
+parts: none of these servers can tell what it stored. With `verify = "size"` it compares only the size. So there are
+four comparisons: until everything is sent; in all, with a `put_file` that is followed by reading back; in all, with
+`verify = "size"`, with a `put_file` that nobody checks; and reading back with a `put_file` that nobody checks. The last
+is what the proof costs: the bytes travel twice, and both ends of every connection share this machine's cores. A
+directory by `file://` is copied inside the kernel by `put_file`, which computes no checksum on the way."""
 
 
 def as_json(results: Results, conditions: Conditions) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from benchmarks.figures import Results, ratio
-from benchmarks.stores.contests import GENERIC, NATIVE, OURS, READ_BACK
+from benchmarks.stores.contests import BY_SIZE, GENERIC, NATIVE, OURS, READ_BACK
 from benchmarks.targets import Target
 
 HALF = 0.5
@@ -16,10 +16,10 @@ CLOSE = 1.15
 Measure = Callable[[Results], float | None]
 
 
-def _against(contest: str, figure: str, choose: Callable[[Sequence[str]], str]) -> Measure:
+def _against(contest: str, figure: str, choose: Callable[[Sequence[str]], str], ours: str = OURS) -> Measure:
     def measure(results: Results) -> float | None:
-        peer = choose([name for name in results.subjects(contest) if name != OURS])
-        return ratio(results.median(contest, OURS, figure), results.median(contest, peer, figure))
+        peer = choose([name for name in results.subjects(contest) if name not in (OURS, BY_SIZE)])
+        return ratio(results.median(contest, ours, figure), results.median(contest, peer, figure))
 
     return measure
 
@@ -40,6 +40,7 @@ def _generic(contest: str) -> list[Target]:
     claims = {
         "time until sent, × put_file": _against(contest, "sent_s", _plain),
         "time in all, × put_file and reading back": _against(contest, "seconds", _reading_back),
+        'time in all, verify = "size", × put_file': _against(contest, "seconds", _plain, BY_SIZE),
         "time in all, × put_file": _against(contest, "seconds", _plain),
     }
     return [Target(f"{contest}: {claim}", measure, CLOSE, False, "×") for claim, measure in claims.items()]

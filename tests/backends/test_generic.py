@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -11,7 +12,11 @@ import msgspec
 import pytest
 
 from backends import conformance
+from backends.base import Backend, ObjectInfo, Properties
+from backends.body import BytesBody
+from backends.checksums import crc32c, crc32c_text
 from backends.conformance.subject import Subject
+from backends.errors import IntegrityError
 from backends.generic import FsspecOptions, FsspecPlugin
 from backends.registry import Destination
 from tests.backends import generic_servers, narrowed
@@ -19,7 +24,10 @@ from tests.backends.generic_servers import FileServer
 
 globals().update(conformance.tests())
 
+FORGED = "receipts that lie about stored bytes are only found out by reading back"
 SERVERS = ["sftp", "sshfs", "smb", "ftp", "wsgidav", "rclone-webdav", "file", "memory"]
+BY_SIZE = ["sftp, by size", "file, by size"]
+"""The same servers, with `verify = "size"`."""
 
 SKIPPED: dict[str, dict[str, str]] = {
     "wsgidav": {
@@ -32,6 +40,13 @@ SKIPPED: dict[str, dict[str, str]] = {
             ("test_a_body_", "test_a_file_shorter", "test_a_part_that_fails", "test_one_call_with_a_b"),
             "rclone keeps a file locked for a moment after a PUT broke off: 423, which passes",
         ),
+    },
+    **{
+        name: dict.fromkeys(
+            ("test_a_body_", "test_a_file_shorter", "test_receipts_of_other_bytes"),
+            FORGED,
+        )
+        for name in BY_SIZE
     },
     "smb": {"test_ordinary_keys": "to this server, names that differ only in case are the same"},
 }
@@ -49,7 +64,9 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
         def start(name: str) -> FileServer:
             if name not in running:
                 folder = tmp_path_factory.mktemp(name)
-                if name == "sshfs":
+                if name in BY_SIZE:
+                    running[name] = replace(start(name.partition(",")[0]), more={"verify": "size"})
+                elif name == "sshfs":
                     running[name] = generic_servers.as_sshfs(start("sftp"))
                 elif name in ("file", "memory"):
                     place = folder if name == "file" else f"/{token_hex(4)}"
@@ -68,7 +85,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
         yield start
 
 
-@pytest.fixture(params=SERVERS)
+@pytest.fixture(params=[*SERVERS, *BY_SIZE])
 def server(request: pytest.FixtureRequest, started: Started) -> FileServer:
     for start, reason in SKIPPED.get(request.param, {}).items():
         if request.node.name.startswith(start):
@@ -94,3 +111,59 @@ def subject(server: FileServer, request: pytest.FixtureRequest) -> Iterator[Subj
         refused = destination(replace(server, options={**server.options, **server.refused}), request.node.name)
     with Subject(destination(server, request.node.name), look=look, refused=refused) as subject:
         yield subject
+
+
+def _stored(backend: Backend, key: str, data: bytes) -> ObjectInfo:
+    session = backend.begin(key, size=len(data), part_size=1000, properties=Properties())
+    bodies = [BytesBody(data[start : start + 1000]) for start in range(0, len(data), 1000)]
+    return backend.complete(session, [backend.put_part(session, number, body) for number, body in enumerate(bodies, 1)])
+
+
+@pytest.mark.parametrize("name", ["sftp", "file"])
+def test_by_size_no_byte_is_read_and_no_checksum_told(
+    name: str, started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, key, data = started(f"{name}, by size"), f"{token_hex(4)}/data", b"abc" * 1000
+    plugin = FsspecPlugin()
+    backend = plugin.build(msgspec.convert(server.table, FsspecOptions))
+    kind = type(backend._connected())
+    monkeypatch.setattr(kind, "read", lambda *_: pytest.fail("the file was read"))
+    try:
+        info = _stored(backend, key, data)
+        assert (info.size, info.checksum, info.read_back, info.size_is_enough) == (3000, None, False, True)
+        assert backend.stat(key) == info
+        assert (server.root / key).read_bytes() == data
+    finally:
+        backend.close()
+
+
+@pytest.mark.parametrize("name", ["sftp", "file"])
+def test_by_size_a_file_of_another_size_gets_no_name(name: str, started: Started) -> None:
+    server, key = started(f"{name}, by size"), f"{token_hex(4)}/data"
+    backend = FsspecPlugin().build(msgspec.convert(server.table, FsspecOptions))
+    try:
+        session = backend.begin(key, size=2000, part_size=1000, properties=Properties())
+        receipts = [backend.put_part(session, number, BytesBody(bytes(1000))) for number in (1, 2)]
+        [unfinished] = (server.root / key).parent.iterdir()
+        os.truncate(unfinished, 1999)
+        with pytest.raises(IntegrityError, match="1999 bytes instead of 2000"):
+            backend.complete(session, receipts)
+        assert backend.stat(key) is None
+        backend.abort(session)
+    finally:
+        backend.close()
+
+
+@pytest.mark.parametrize("name", ["sftp", "file"])
+def test_as_it_comes_what_is_stored_is_read_back(name: str, started: Started) -> None:
+    backend = FsspecPlugin().build(msgspec.convert(started(name).table, FsspecOptions))
+    try:
+        info = _stored(backend, f"{token_hex(4)}/data", b"abc" * 1000)
+        assert (info.checksum, info.read_back, info.size_is_enough) == (crc32c_text(crc32c(b"abc" * 1000)), True, False)
+    finally:
+        backend.close()
+
+
+def test_how_to_verify_is_one_of_two_words() -> None:
+    with pytest.raises(msgspec.ValidationError, match="verify"):
+        msgspec.convert({"url": "file:///x", "verify": "nothing"}, FsspecOptions)

@@ -7,6 +7,7 @@ import os
 import random
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -143,3 +144,16 @@ def test_a_worker_killed_midway_costs_only_what_it_had_in_hand(
     total = transfer["parts"]["total"]
     assert transfer["attempts"] <= (total + 2 if total > 1 else 1) + 4 + 2, "more than what was in hand was sent again"
     assert os.path.getsize(film) == found["size"]
+
+
+def test_where_the_size_is_enough_the_job_says_so_and_shows_no_checksum(make_stack: MakeStack, tmp_path: Path) -> None:
+    with generic_servers.sshd(tmp_path / "store") as plain:
+        server = replace(plain, more={"verify": "size"})
+        stack = make_stack(server.toml("store")).start()
+        data = os.urandom(3 << 20)
+
+        found = stack.check_end(stack.talk.submit(data, key=KEY)["id"])
+
+        [transfer] = found["transfers"]
+        assert (transfer["verified_by"], transfer["checksum"]) == ("size", None)
+        assert (server.root / KEY).read_bytes() == data

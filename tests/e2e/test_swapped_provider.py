@@ -59,6 +59,8 @@ def test_jobs_under_way_begin_again_at_the_new_provider(
 
     edit(stack, f'[destinations.media]\nbackend = "local"\nroot = "{tmp_path}/objects"\n')
     eventually(lambda: destination(stack) == "local", "the API follows the file", 20)
+    # Each process looks at the file by itself: what a worker begins before it has seen the change goes the old way.
+    eventually(lambda: "is in force" in stack.processes[0].said(), "the worker follows the file", 20)
     gate.open()
 
     found = stack.check_end(job)

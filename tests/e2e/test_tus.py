@@ -86,15 +86,17 @@ def raw(stack: Stack, url: str, offset: int, promised: int, content: bytes, *mor
 
 
 def test_options(http: httpx.Client) -> None:
-    answer = http.options("/v1/tus", headers={"Origin": "http://localhost:3000"})
+    answer = http.options("/v1/tus")
     assert answer.status_code == 204
+    _says_what_it_can(answer)
+    assert "Access-Control-Allow-Origin" not in answer.headers, "only sites that are named"
+
+
+def _says_what_it_can(answer: httpx.Response) -> None:
     assert answer.headers["Tus-Version"] == answer.headers["Tus-Resumable"] == "1.0.0"
     assert answer.headers["Tus-Max-Size"] == str(MAX)
     assert answer.headers["Tus-Checksum-Algorithm"] == "sha1,sha256,md5,crc32c"
-    assert "concatenation" not in answer.headers["Tus-Extension"]
-    assert answer.headers["Access-Control-Allow-Origin"] == "http://localhost:3000"
-    assert "PATCH" in answer.headers["Access-Control-Allow-Methods"]
-    assert {"Location", "Upload-Offset"} <= set(answer.headers["Access-Control-Expose-Headers"].split(", "))
+    assert "creation-with-upload" in answer.headers["Tus-Extension"].split(",")
 
 
 @pytest.mark.parametrize("version", [None, "0.2.2"])
@@ -113,16 +115,37 @@ def test_another_version_is_refused(http: httpx.Client, version: str | None) -> 
     assert http.head(url).status_code == 200, "looking needs no version"
 
 
-def test_a_preflight_needs_no_key_and_everything_else_does(tmp_path: Path) -> None:
-    with Stack(_plugins(tmp_path), BUCKETLINE_API_KEY="k" * 32) as stack:
+def test_pages_of_the_sites_that_are_named_may_upload(tmp_path: Path) -> None:
+    """The preflight needs no key, everything else does; a refusal can be read as well."""
+    page = {"Origin": "https://films.example"}
+    named = {"BUCKETLINE_API_KEY": "k" * 32, "BUCKETLINE_CORS_ORIGINS": page["Origin"]}
+    with Stack(_plugins(tmp_path), BUCKETLINE_MAX_SIZE=str(MAX), **named) as stack:
         stack.start(workers=0)
-        http, page = stack.talk.http, {"Origin": "https://films.example"}
-        assert http.options("/v1/tus", headers=page).status_code == 204
-        answer = http.post("/v1/tus", headers=V | page | {"Upload-Length": "1"})
-        assert (answer.status_code, answer.headers["Tus-Resumable"]) == (401, "1.0.0")
+        http, wanted = (
+            stack.talk.http,
+            "authorization,tus-resumable,upload-length,x-http-method-override,x-requested-with",
+        )
+        asks = {"Access-Control-Request-Method": "PATCH", "Access-Control-Request-Headers": wanted}
+        preflight = http.options("/v1/tus/some", headers=page | asks)
+        assert preflight.status_code == 204
+        _says_what_it_can(preflight)
+        assert preflight.headers["Access-Control-Allow-Origin"] == page["Origin"]
+        assert {"HEAD", "PATCH", "DELETE"} <= set(preflight.headers["Access-Control-Allow-Methods"].split(", "))
+        assert preflight.headers["Access-Control-Allow-Headers"] == wanted
+        _says_what_it_can(http.options("/v1/tus", headers=page))
+        stranger = http.options("/v1/tus", headers=asks | {"Origin": "https://other.example"})
+        assert "Access-Control-Allow-Origin" not in stranger.headers
+        refused = http.post("/v1/tus", headers=V | page | {"Upload-Length": "1"})
+        assert (refused.status_code, refused.headers["Tus-Resumable"]) == (401, "1.0.0")
+        assert refused.headers["Access-Control-Allow-Origin"] == page["Origin"]
         key = {"Authorization": "Bearer " + "k" * 32}
         answer = http.post("/v1/tus", headers=V | page | key | {"Upload-Length": "1"})
         assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (201, page["Origin"])
+        exposed = set(answer.headers["Access-Control-Expose-Headers"].split(", "))
+        assert {name for name in answer.headers if name.startswith(("tus-", "upload-"))} <= {
+            it.lower() for it in exposed
+        }
+        assert {"Location", "Bucketline-Job", "Upload-Offset", "Upload-Concat"} <= exposed
 
 
 # -- creation ---------------------------------------------------------------------------------------------------------

@@ -40,6 +40,7 @@ class Shelf:
     tells: bool = True
     proves_parts: bool = True
     keeps_metadata: bool = True
+    by_size: bool = False
     objects: dict[str, tuple[bytes, dict[str, str]]] = field(default_factory=dict)
     sessions: dict[str, dict[str, Any]] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
@@ -140,7 +141,7 @@ class Shelf:
         data, metadata = self.objects[key]
         return ObjectInfo(
             key=key, size=len(data), etag=f"etag of {key}", checksum=crc32c_text(crc32c(data)) if self.tells else None,
-            metadata=metadata if self.keeps_metadata else {},
+            metadata=metadata if self.keeps_metadata else {}, size_is_enough=self.by_size,
         )  # fmt: skip
 
 

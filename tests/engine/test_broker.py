@@ -118,6 +118,27 @@ def test_who_closes_wakes_everybody(make: Callable[[], WakingBroker]) -> None:
         assert waiting.result() is None
 
 
+def test_messages_of_several_queues_go_with_one_call(broker: WakingBroker) -> None:
+    """Each in the order it was given; after a restart of Redis the script is not there and is sent again."""
+    broker.client.script_flush()
+    before = broker.client.info("commandstats").get("cmdstat_evalsha", {"calls": 0})["calls"]
+    other = f"{QUEUE}-other"
+    broker.enqueue_many([message(1), message(2).copy(queue_name=other), message(3)])
+    after = broker.client.info("commandstats")["cmdstat_evalsha"]["calls"]
+
+    assert after - before == 2, "one that found no script, one that did"
+    assert [broker.waiting(QUEUE), broker.waiting(other)] == [2, 1]
+    bodies = broker.client.hgetall(f"dramatiq:{QUEUE}.msgs")
+    order = [Message.decode(bodies[one]).args for one in broker.client.lrange(f"dramatiq:{QUEUE}", 0, -1)]
+    assert order == [message(1).args, message(3).args]
+
+
+def test_nothing_to_enqueue_asks_nobody() -> None:
+    away = WakingBroker("redis://127.0.0.1:1/0", [])
+    away.enqueue_many([])
+    away.close()
+
+
 def test_only_the_first_message_of_an_empty_queue_wakes(broker: WakingBroker) -> None:
     """A busy queue needs no wake-ups: who is awake looks again by itself."""
     with broker.client.pubsub(ignore_subscribe_messages=True) as ear:

@@ -451,6 +451,15 @@ def test_where_nothing_else_can_be_known_the_size_is_what_remains() -> None:
     assert found.verified_by == "size"
 
 
+def test_where_the_size_is_enough_nobody_reads_back_and_no_checksum_is_claimed() -> None:
+    shelf = Shelf(tells=False, by_size=True)
+
+    found = settled(completing(shelf, unproved=1))
+
+    assert (found.verified_by, found.checksum) == ("size", "")
+    assert shelf.calls == ["complete"]
+
+
 def test_a_file_that_nobody_read_whole_has_the_sum_of_its_parts() -> None:
     shelf = Shelf()
     held = lease_of("complete", session=sent(shelf))

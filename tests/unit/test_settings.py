@@ -117,6 +117,11 @@ def test_what_is_no_size(text: str) -> None:
         ("BUCKETLINE_REDIS_URL", "redis://localhost:99999/0", "port"),
         ("BUCKETLINE_BROKER_URL", "http://h", "redis://HOST:PORT/DB"),
         ("BUCKETLINE_NODE", "a/b", "letters, digits"),
+        ("BUCKETLINE_CORS_ORIGINS", "app.example.com", "takes sites as https://app.example.com"),
+        ("BUCKETLINE_CORS_ORIGINS", "https://a.example, https://b.example/", "not 'https://b.example/'"),
+        ("BUCKETLINE_CORS_ORIGINS", "https://A.example", "takes sites as"),
+        ("BUCKETLINE_CORS_ORIGINS", "https://u:p@a.example", "takes sites as"),
+        ("BUCKETLINE_CORS_ORIGINS", "https://a.example:443", "without the usual port: https://a.example"),
         ("BUCKETLINE_RETRY_BASE_SECONDS", "nan", "number of seconds"),
         ("BUCKETLINE_RETRY_ATTEMPTS", "0", "a whole number"),
         ("BUCKETLINE_URL", "127.0.0.1:8000", "the address of a Bucketline"),
@@ -137,6 +142,13 @@ def test_all_faults_are_told_at_once() -> None:
 def test_a_bad_option_is_named_as_the_option() -> None:
     (fault,) = faults({}, threads="many")
     assert fault.startswith("--threads takes")
+
+
+def test_origins_reach_a_child_as_they_came() -> None:
+    first = Settings.from_env({"BUCKETLINE_CORS_ORIGINS": "https://a.example, http://localhost:3000,*"})
+
+    assert first.cors_origins == ("https://a.example", "http://localhost:3000", "*")
+    assert Settings.from_env(first.environ()) == first
 
 
 @pytest.mark.parametrize("variable", ["BUCKETLINE_API_KEY", "BUCKETLINE_TOKEN"])
