@@ -65,6 +65,7 @@ TABLE: dict[str, Kind] = {
     "wrong_offset": Kind(409, "The upload goes on at another offset", retryable=True),
     "upload_gone": Kind(410),
     "tus_version": Kind(412, "This version of tus is not spoken here"),
+    "wrong_node": Kind(421, "Another node has this upload"),
     "upload_busy": Kind(423, retryable=True),
     "quota_exceeded": Kind(429, "A quota is used up", retryable=True, retry_after=10),
     "unexpected": Kind(500),

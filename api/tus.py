@@ -139,8 +139,9 @@ class Tus:
 
     async def _take(self, req: Request, upload: Upload, checksum: Sum | None) -> None:
         """One chunk, to its end or to the client's; then the job, if it was the last one."""
+        caller: Caller = req.scope["bucketline"]
         with self._life.receiving():
-            await upload.begin(checksum)
+            await upload.begin(caller.declared, checksum)
             try:
                 await self._pour(req, upload)
             except Problem as problem:
@@ -182,7 +183,7 @@ class Tus:
 
     async def _abandon(self, job: str) -> None:
         try:
-            await self._service.uploads.remove(job)
+            await self._service.uploads.remove(job, "discard")
         except EngineError:
             pass  # it expires
 

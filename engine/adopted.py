@@ -1,4 +1,4 @@
-"""A whole upload in the place of an `Incoming`: the steps that make every reception a job make it one too."""
+"""A whole upload as the content of what is to become a job (`receptions.Content`)."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from engine.partials import BATCH, Partials
 
 class Adopted:
     """Made by whoever holds the upload's file. Blocking."""
-
-    is_small = False
 
     def __init__(self, partials: Partials, job_id: str, size: int, digests: Collection[str]) -> None:
         self.job_id = job_id

@@ -17,18 +17,22 @@ import secrets
 from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
 from backends.checksums import crc32c
 from engine.disk import Directory, Disk, explain
-from engine.errors import SourceCorrupt
+from engine.errors import EngineError, SourceCorrupt
 from engine.layout import ID_LENGTH, Layout, checked, is_id
 from engine.models import JobSpec, SubmitOptions
 from engine.space import Space
 
 BATCH = 1 << 20
 CHECKSUMS = ("sha1", "sha256", "md5", "crc32c")
+
+
+End = Literal["discard", "expire", "cancel"]
 
 
 class Note(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -43,6 +47,8 @@ class Note(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Set while a chunk with a checksum arrives: what lies behind it does not count until the checksum is compared."""
     ended: str = ""
     """Why there will be no job."""
+    end: End = "discard"
+    """What is to become of the job in the ledger; counts when `ended` is set."""
 
 
 class Sum:
@@ -190,21 +196,34 @@ class File:
 
     def __init__(self, partials: Partials, job_id: str, fd: int) -> None:
         self.job_id = checked(job_id)
-        self._partials = partials
         self._disk = partials.disk
         self._space = partials.space
         self._fd = fd
-        self._account = f"{job_id}/{secrets.token_hex(4)}"  # not the id: the walk must still count what is there
-        self._began = self.size
         self._batch: list[bytes] = []
         self._batched = 0
-        self._unwritten = 0
+        self._counted = False  # whether our share of the spool's room is counted by us, and not by the walk
+        self._reserved = 0  # announced for what comes next
+        self._allocated = False
+        self._unwritten = 0  # announced, and without blocks on the disk
         self.wrote = False
 
     @property
     def size(self) -> int:
         """The bytes on the disk."""
         return os.fstat(self._fd).st_size
+
+    def reserve(self, size: int) -> None:
+        """So many bytes will come: no other file gets their room. Raises SpoolFull."""
+        self._announce(size)
+        self._reserved += size
+        if size > BATCH:
+            try:
+                self._allocated = self._disk.allocate(self._fd, self.size + size)
+            except OSError as error:
+                raise explain(error, "making room for the file") from error
+            if self._allocated:
+                self._space.written(size)
+                self._unwritten -= size
 
     def write(self, data: bytes) -> None:
         """Append; up to 1 MiB stays in memory until `flush`."""
@@ -219,24 +238,18 @@ class File:
         self._batch, self._batched = [], 0
         if not size:
             return
-        self._space.announce(self._account, size)
-        self._unwritten += size
-        self.wrote = True
+        self._need(size)
         try:
             self._disk.write(self._fd, batch)
         except OSError as error:
             raise explain(error, "writing the file") from error
-        self._space.written(size)
-        self._unwritten -= size
+        self._wrote(size)
 
     def back_to(self, offset: int) -> None:
         """Drop what lies behind, written or not."""
         self._batch, self._batched = [], 0
-        try:
-            if self.size > offset:
-                self._disk.truncate(self._fd, offset)
-        except OSError as error:
-            raise explain(error, "taking a chunk back") from error
+        if self.size > offset:
+            self._truncate(offset)
 
     def sync(self) -> None:
         try:
@@ -245,10 +258,40 @@ class File:
             raise explain(error, "making the file durable") from error
 
     def close(self) -> None:
-        """Let it go. Twice is no error."""
+        """Let it go, and give back the room of what did not come. Twice is no error."""
         if self._fd < 0:
             return
-        kept = self.size - self._began
+        with contextlib.suppress(EngineError):  # the next one who opens it gives the room back
+            if self._allocated and self._reserved:
+                self._truncate(self.size)
+        kept = self.size
         fd, self._fd = self._fd, -1
-        self._space.close(self._account, kept=kept, unwritten=self._unwritten)
+        if self._counted:
+            self._space.close(self.job_id, kept=kept, unwritten=self._unwritten)
         self._disk.close(fd)
+
+    def _need(self, size: int) -> None:
+        """Room for what is written now, where it was not reserved."""
+        self._announce(max(0, size - self._reserved))
+        self._reserved = max(0, self._reserved - size)
+        self.wrote = True
+
+    def _wrote(self, size: int) -> None:
+        size = min(size, self._unwritten)
+        self._space.written(size)
+        self._unwritten -= size
+
+    def _announce(self, size: int) -> None:
+        if not size:
+            return
+        if not self._counted:
+            self._space.reopen(self.job_id, self.size)
+            self._counted = True
+        self._space.announce(self.job_id, size)
+        self._unwritten += size
+
+    def _truncate(self, size: int) -> None:
+        try:
+            self._disk.truncate(self._fd, size)
+        except OSError as error:
+            raise explain(error, "taking a chunk back") from error

@@ -275,7 +275,7 @@ class Spool:
                         status = entry.stat(follow_symlinks=False)
                     except FileNotFoundError:
                         continue
-                    # A reception's blocks may be allocated before its bytes have come.
+                    # Blocks may be allocated before the bytes have come: of a reception, and of an upload in chunks.
                     total += status.st_size if suffix else max(status.st_size, status.st_blocks * 512)
         return total + sum(record.size for record in self._packs.records() if record.job_id not in mine)
 

@@ -6,17 +6,16 @@ import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from engine import operations
 from engine.adopted import Adopted
 from engine.errors import Conflict, EngineError, TooLarge
-from engine.incoming import Incoming
 from engine.models import JobSpec
-from engine.partials import File, Note, Sum
-from engine.receptions import Reception
+from engine.partials import End, File, Note, Sum
+from engine.receptions import Candidate
 from engine.submission import wanted_digests
 from engine.turns import Turn
 
@@ -27,7 +26,7 @@ log = structlog.get_logger("bucketline.uploads")
 
 LEDGER_SLACK_SECONDS = 3600.0  # the ledger forgets an upload after the disk does, never before
 TELL_SECONDS = 0.25
-_CANCELLED = "Its job was cancelled."
+_CANCELLED = "Its job was cancelled, or expired."
 
 
 class Gone(EngineError):
@@ -100,8 +99,11 @@ class Upload:
         self.note.length = length
         await asyncio.to_thread(self._partials.rewrite, self.note)
 
-    async def begin(self, checksum: Sum | None) -> None:
-        """A chunk comes. With a checksum, its bytes do not count before `prove`, whatever happens to us meanwhile."""
+    async def begin(self, size: int | None, checksum: Sum | None) -> None:
+        """A chunk comes, of `size` bytes if that is known: they have their room from now on, or SpoolFull is raised.
+
+        With a checksum, its bytes do not count before `prove`, whatever happens to us meanwhile.
+        """
         file = self._open()
         self._sum = checksum
         await asyncio.to_thread(file.back_to, self.offset)
@@ -110,6 +112,8 @@ class Upload:
         if proved != self.note.proved:
             self.note.proved = proved
             await asyncio.to_thread(self._partials.rewrite, self.note)
+        if size:
+            await asyncio.to_thread(file.reserve, size)
 
     def write(self, data: bytes) -> None:
         """Inline: at most 1 MiB goes to the disk at once."""
@@ -145,16 +149,15 @@ class Upload:
         self._finishing = asyncio.ensure_future(self._finish())
         return await asyncio.shield(self._finishing)
 
-    async def end(self, why: str) -> None:
-        """There will be no job: the bytes go, a note stays for a while."""
+    async def end(self, why: str, end: End = "discard") -> None:
+        """There will be no job, or one that ended without its bytes: those go, a note stays for a while."""
         if self._file is not None:
             self._file.close()
             self._file = None
-        self.note.ended = why
+        self.note.ended, self.note.end = why, end
         await asyncio.to_thread(self._partials.rewrite, self.note)
         await asyncio.to_thread(self._partials.drop_bytes, self.spec.id)
-        with suppress(EngineError):
-            await self._service.ledger.run(operations.discard(self.spec.id))
+        await tell_end(self._service, self.note)
 
     async def close(self) -> None:
         """Keep what came."""
@@ -175,12 +178,12 @@ class Upload:
         file = self._open()
         await asyncio.to_thread(_settle, file)
         adopted = Adopted(self._partials, self.spec.id, file.size, wanted_digests(self.spec))
-        # The same steps as for a body, which ask of what it stands for only what both have.
-        reception = Reception(self._service, self.spec, cast(Incoming, adopted), adopted.received)
+        lasts = self._seconds + LEDGER_SLACK_SECONDS
+        candidate = Candidate(self._service, self.spec, adopted, adopted.received, seconds=lasts, retained=True)
         try:
-            job = await reception.accept()
+            job = await candidate.accept()
         except EngineError as error:
-            reception.done()
+            candidate.done()
             if not error.retryable:
                 await self.end(error.detail)
             raise
@@ -200,7 +203,7 @@ class Upload:
             watch.cancel()
 
     async def check_wanted(self) -> None:
-        """Ends the upload, and raises Gone, when its job was cancelled."""
+        """Ends the upload, and raises Gone, when its job is over."""
         if self._cancelled:
             await self.end(_CANCELLED)
             raise Gone(_CANCELLED)
@@ -218,16 +221,29 @@ class Upload:
     async def _tell(self) -> None:
         """Publishes the offset; a silent Redis does not matter."""
         ledger, seconds = self._service.ledger, self._seconds + LEDGER_SLACK_SECONDS
+        await self._service.uploads.whereabouts.note(self.spec.id, seconds)
         with suppress(EngineError):
             state = await ledger.run(operations.received(self.spec.id, self.offset, seconds))
-            self._cancelled = state in ("cancelling", "cancelled")
+            self._cancelled = state in ("cancelling", "cancelled", "expired")
             if not state:
-                await ledger.run(operations.receive(self.spec, self.note.length, seconds))
+                await ledger.run(operations.receive(self.spec, self.note.length, seconds, retained=True))
 
     def _open(self) -> File:
         if self._file is None:
             raise Conflict("This upload is finished.")
         return self._file
+
+
+async def tell_end(service: AsyncService, note: Note) -> None:
+    """The ledger hears what became of an upload; may be told again. Of one that died untold it learns by the time."""
+    job = note.spec.id
+    tell: dict[End, operations.Operation[Any]] = {
+        "discard": operations.discard(job),
+        "expire": operations.expire(job),
+        "cancel": operations.command(job, "cancel"),
+    }
+    with suppress(EngineError):
+        await service.ledger.run(tell[note.end])
 
 
 def _settle(file: File) -> None:

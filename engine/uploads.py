@@ -15,9 +15,10 @@ from engine import operations
 from engine.errors import EngineError, NotFound
 from engine.layout import is_id
 from engine.models import SubmitOptions
-from engine.partials import File, Note
+from engine.partials import End, File, Note
 from engine.turns import ASK_SECONDS, WAIT_SECONDS, Interrupted, Turn, Turns
-from engine.upload import LEDGER_SLACK_SECONDS, Upload
+from engine.upload import LEDGER_SLACK_SECONDS, Upload, tell_end
+from engine.whereabouts import Whereabouts
 
 if TYPE_CHECKING:
     from engine.service import AsyncService
@@ -33,6 +34,7 @@ class Uploads:
     def __init__(self, service: AsyncService) -> None:
         self._service = service
         self._turns = Turns(service.ledger)
+        self.whereabouts = Whereabouts(service.ledger, service.settings.node)
         self._tended = 0.0
 
     @property
@@ -44,22 +46,27 @@ class Uploads:
         """A new upload; refused like a body of that size. Its id is that of the job it will be."""
         spec = self._service.prepare(options, size=length, owner=owner)
         self._service.room(length)
-        await self._service.ledger.run(operations.receive(spec, length, self.seconds + LEDGER_SLACK_SECONDS))
+        lasts = self.seconds + LEDGER_SLACK_SECONDS
+        await self._service.ledger.run(operations.receive(spec, length, lasts, retained=True))
         note = Note(spec=spec, options=options, length=length, metadata=metadata)
         try:
             await asyncio.to_thread(self._service.spool.partials.create, note)
         except EngineError:
             await self._service.ledger.run(operations.discard(spec.id))
             raise
+        await self.whereabouts.note(spec.id, lasts)
         return spec.id
 
     @asynccontextmanager
     async def hold(self, job: str) -> AsyncIterator[Upload]:
         """The upload for this caller alone; an older request that still sends to it is interrupted.
 
-        Raises NotFound, Gone, Interrupted or LedgerUnavailable. Whatever was written is kept when this ends.
+        Raises NotFound, Elsewhere, Gone, Interrupted or LedgerUnavailable. Whatever was written is kept when this ends.
         """
-        if not is_id(job) or await self._read(job) is None:
+        if not is_id(job):
+            raise _unknown()
+        if await self._read(job) is None:
+            await self.whereabouts.check(job)
             raise _unknown()
         turn = await self._turns.take(job)
         upload: Upload | None = None
@@ -75,11 +82,11 @@ class Uploads:
         finally:
             await asyncio.shield(asyncio.ensure_future(self._let_go(turn, upload)))
 
-    async def remove(self, job: str) -> None:
-        """Terminate: bytes and job are gone, as if they had never been. A job that was accepted goes on."""
+    async def remove(self, job: str, end: End = "cancel") -> None:
+        """Terminate: the bytes are gone, and the job ends. One that was accepted goes on."""
         async with self.hold(job) as upload:
             upload.check_alive()
-            await upload.end("It was terminated by its client.")
+            await upload.end("It was terminated by its client.", end)
 
     async def tend(self) -> None:
         """Now and then: removes what has expired, and accepts what was whole when its process died."""
@@ -105,13 +112,15 @@ class Uploads:
         if note is None:
             await asyncio.to_thread(partials.drop_bytes, job)  # a crash before its note was written, or after it went
         elif note.ended or not (whole or await asyncio.to_thread(os.path.exists, partials.layout.partial(job))):
+            if note.ended:
+                await tell_end(self._service, note)  # whoever ended it may have died before it could
             await asyncio.to_thread(partials.forget, job)
         else:
             async with self.hold(job) as upload:
                 if upload.is_whole:
                     await upload.finish()
                 elif upload.expired:
-                    await upload.end("It expired.")
+                    await upload.end("It expired.", "expire")
 
     def _neglected(self) -> list[tuple[str, bool]]:
         """Those with something to do, and whether all their bytes are there."""

@@ -306,9 +306,10 @@ def test_termination(http: httpx.Client, bucket: Bucket) -> None:
     assert http.delete(url, headers=V).status_code == 204
     assert http.delete(url, headers=V).status_code == 410
     assert http.head(url, headers=V).status_code == 410
-    job = url.rpartition("/")[2]
-    assert http.get(f"/v1/jobs/{job}").status_code == 404
-    assert not (bucket[0].spool / "tus" / job).exists()
+    job = bucket[0].talk.job(url.rpartition("/")[2])
+    assert (job["state"], job["received"]) == ("cancelled", 3)
+    assert not (bucket[0].spool / "tus" / job["id"]).exists()
+    assert patch(http, url, 3, b"de").status_code == 410
 
 
 def test_method_override(http: httpx.Client) -> None:
@@ -457,15 +458,49 @@ def test_a_stock_client(bucket: Bucket, tmp_path: Path) -> None:
 
 def test_expiration(tmp_path: Path) -> None:
     with Stack(_plugins(tmp_path), BUCKETLINE_TUS_EXPIRE_SECONDS="1") as stack:
-        stack.start(workers=0)
+        stack.start()
         http = stack.talk.http
         url = made(http, 5)
         patch(http, url, 0, b"abc")
-        file = stack.spool / "tus" / url.rpartition("/")[2]
-        eventually(lambda: http.head(url, headers=V).status_code in (404, 410), "it expires")
+        job = url.rpartition("/")[2]
+        file = stack.spool / "tus" / job
+        eventually(lambda: http.head(url, headers=V).status_code == 410, "it expires")
         eventually(lambda: not file.exists(), "its bytes are removed")
-        eventually(lambda: http.head(url, headers=V).status_code == 404, "and then forgotten")
+        found = stack.check_end(job, "expired")
+        assert (found["received"], found["size"]) == (3, 5)
+        assert [one["id"] for one in http.get("/v1/jobs", params={"state": "expired"}).json()["items"]] == [job]
+        eventually(lambda: http.head(url, headers=V).status_code == 404, "its address is forgotten")
         assert list((stack.spool / "tus").iterdir()) == []
+        assert stack.talk.state(job) == "expired", "the job is not"
+        assert http.delete(f"/v1/jobs/{job}").status_code == 204
+
+
+def test_the_ledger_ends_what_its_node_no_longer_can(tmp_path: Path) -> None:
+    """The spool is lost; the job does not stay `receiving` for ever."""
+    with Stack(_plugins(tmp_path), BUCKETLINE_TUS_EXPIRE_SECONDS="1") as stack:
+        stack.start()
+        job = made(stack.talk.http, 5).rpartition("/")[2]
+        stack.processes[-1].kill()
+        with stack.valkey.client() as client:
+            client.zadd("bucketline:receiving", {job: 1})  # hours later
+        stack.api()
+        stack.check_end(job, "expired")
+
+
+def test_a_request_at_another_node_is_told_so(tmp_path: Path) -> None:
+    with Stack(_plugins(tmp_path)) as stack:
+        stack.start(workers=0)
+        here = stack.talk.http
+        url = made(here, 5)
+        stack.api(BUCKETLINE_NODE="there", BUCKETLINE_SPOOL=str(stack.directory / "there"))
+        there = stack.talk.http
+        for answer in (there.head(url, headers=V), patch(there, url, 0, b"abc"), there.delete(url, headers=V)):
+            assert (answer.status_code, answer.headers["Tus-Resumable"]) == (421, "1.0.0")
+        problem = patch(there, url, 0, b"abc").json()
+        assert problem["code"] == "wrong_node"
+        assert "'here'" in problem["detail"]
+        assert there.head("/v1/tus/00000000-0000-0000-0000-000000000000", headers=V).status_code == 404
+        assert patch(here, url, 0, b"abc").status_code == 204
 
 
 def test_a_cancelled_job_ends_its_upload(http: httpx.Client, bucket: Bucket) -> None:
@@ -520,6 +555,24 @@ def test_an_orderly_stop_keeps_what_came(tmp_path: Path) -> None:
             stack.processes[-1].wait()
         stack.api()
         assert offset(stack.talk.http, url) == 700
+
+
+def test_the_same_room_is_promised_once(tmp_path: Path) -> None:
+    """A chunk that comes has the room of its whole length, and gives back what it did not use."""
+    with Stack(_plugins(tmp_path), BUCKETLINE_SPOOL_LIMIT="6MiB") as stack:
+        stack.start(workers=0)
+        http = stack.talk.http
+        first, second = made(http, 4 << 20), made(http, 4 << 20)
+        file = stack.spool / "tus" / first.rpartition("/")[2]
+        with raw(stack, first, 0, 4 << 20, bytes(1000)):
+            eventually(lambda: http.get("/v1/stats").json()["spool"]["used"] >= 4 << 20, "the room is counted")
+            assert patch(http, second, 0, bytes(4 << 20)).status_code == 507
+            assert create(http, 4 << 20).status_code == 507
+            assert patch(http, second, 0, bytes(1 << 20)).status_code == 204
+        assert offset(http, first) == 1000
+        assert file.stat().st_blocks * 512 < 1 << 20
+        eventually(lambda: http.get("/v1/stats").json()["spool"]["used"] < 2 << 20, "the rest is given back")
+        assert patch(http, second, 1 << 20, bytes(3 << 20)).status_code == 204
 
 
 def test_a_full_spool_and_a_silent_redis_are_told_and_cost_nothing(tmp_path: Path) -> None:
