@@ -19,6 +19,8 @@ from api.limits import PING_SECONDS, Pace
 from api.problems import CONTENT_TYPE, Problem, from_engine, from_framework
 from api.service import Service
 from api.tokens import Tokens
+from api.tus import Tus
+from api.tus_headers import PATH as TUS
 from engine.errors import EngineError
 
 log = logging.getLogger("bucketline.api")
@@ -37,7 +39,8 @@ def create_app(
     """The application over a service. It expects `api.guard.Guard` in front, which fills `scope["bucketline"]`."""
     life = life or Life()
     app: falcon.asgi.App[Any, Any] = falcon.asgi.App()
-    submission = Submission(service, Intake(service, life, max_size=max_size, pace=pace), life)
+    intake = Intake(service, life, max_size=max_size, pace=pace)
+    submission = Submission(service, intake, life)
     feed = Feed(service, life, ping_seconds=ping_seconds)
     destination = Destination(service)
     app.add_route("/", Index())
@@ -59,6 +62,9 @@ def create_app(
     app.add_route("/v1/tokens", tokens)
     app.add_route("/v1/tokens/{token_id}", tokens, suffix="one")
     app.add_route("/v1/audit", AuditLog(service))
+    tus = Tus(service, intake, life, max_size=max_size, pace=pace)
+    app.add_route(TUS, tus, suffix="all")
+    app.add_route(TUS + "/{upload_id}", tus, suffix="one")
     app.add_sink(cast(Any, Objects(submission).__call__), prefix="/v1/objects/")
     _answer_errors(app)
     return app

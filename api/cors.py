@@ -24,6 +24,9 @@ _EXPOSED = b", ".join(
         b"RateLimit",
         b"RateLimit-Policy",
         b"WWW-Authenticate",
+        *(f"Tus-{name}".encode() for name in ("Resumable", "Version", "Extension", "Max-Size", "Checksum-Algorithm")),
+        *(f"Upload-{name}".encode() for name in ("Offset", "Length", "Defer-Length", "Metadata", "Expires", "Concat")),
+        b"Bucketline-Job",
     )
 )
 _REMEMBER_SECONDS = b"7200"  # what Chromium keeps a preflight for at most

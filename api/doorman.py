@@ -12,6 +12,7 @@ from urllib.parse import unquote_to_bytes
 from api.access import is_secret, takes_query_token, unauthorized
 from api.problems import Problem
 from api.service import Gate
+from api.tus_headers import is_tus
 from engine.access import ANYBODY, EVERYTHING, Identity
 
 Again = Callable[[], Awaitable[Identity | None]]
@@ -46,7 +47,8 @@ class Doorman:
         token = self._from_query(scope)
         text = self._credential(authorization, token)
         again = None if text is None or self._is_key(text) else partial(self._gate.identify, text.decode("latin-1"))
-        if scope["path"] in _OPEN_PATHS:
+        # What tus can do here is told to everybody, as to a browser before it sends the key.
+        if scope["path"] in _OPEN_PATHS or (scope["method"] == "OPTIONS" and is_tus(scope["path"])):
             return Sender(ANYBODY, False, None)
         if text is None and self.asks:
             raise unauthorized()

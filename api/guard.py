@@ -21,6 +21,7 @@ from api.life import Life
 from api.limits import FORM_OVERHEAD_BYTES, JSON_BODY_BYTES, LARGEST_LENGTH
 from api.problems import CONTENT_TYPE, Problem, from_engine
 from api.service import Gate, Service
+from api.tus_headers import MARKS, capabilities, is_tus
 from engine.access import ANYBODY, Identity
 from engine.errors import EngineError
 
@@ -116,10 +117,13 @@ class Guard:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = _request_id(scope["headers"])
-        marked = _Marked(send, request_id, self._cors.headers(scope["headers"]))
+        cors = self._cors.headers(scope["headers"])
+        marked = _Marked(send, request_id, cors + MARKS if is_tus(scope["path"]) else cors)
         preflight = self._cors.preflight(scope["method"], scope["headers"])
         if preflight is not None:
             # A browser asks before it sends the key: there is none to look at.
+            told = capabilities(self._max_size) if is_tus(scope["path"]) else {}
+            preflight += [(name.lower().encode(), value.encode()) for name, value in told.items()]
             await marked({"type": "http.response.start", "status": 204, "headers": preflight})
             await marked({"type": "http.response.body", "body": b""})
             return
@@ -170,8 +174,9 @@ class Guard:
     def _check_room(self, scope: Scope, declared: int | None, media_type: str, visit: Visit) -> None:
         if self._life.stopping:
             raise Problem("stopping", "Nothing new is taken; another process or the next start will.")
-        json = media_type == "application/json" and scope["method"] == "POST"
-        form = media_type == "multipart/form-data" and scope["method"] == "POST"
+        # Only jobs are made of JSON and forms: a creation of tus takes any body, and ignores it.
+        json = media_type == "application/json" and scope["path"] == "/v1/jobs"
+        form = media_type == "multipart/form-data" and scope["path"] == "/v1/jobs"
         limit = JSON_BODY_BYTES if json else visit.limit(self._max_size)
         if declared is not None and limit is not None and declared > limit + (FORM_OVERHEAD_BYTES if form else 0):
             raise Problem("too_large", f"The declared length is {declared} bytes; the limit is {limit}.")
@@ -288,6 +293,8 @@ async def _refuse(problem: Problem, scope: Scope, request_id: str, send: Send) -
 
 def _takes_file(scope: Scope) -> bool:
     method, path = scope["method"], scope["path"]
+    if is_tus(path):
+        return method in ("POST", "PATCH")
     return bool((method == "POST" and path == "/v1/jobs") or (method == "PUT" and path.startswith("/v1/objects/")))
 
 

@@ -62,6 +62,7 @@ class Index:
                 "submit": "curl -T FILE 'http://HOST/v1/objects/DESTINATION/KEY'",
                 "links": {
                     "jobs": "/v1/jobs",
+                    "tus": "/v1/tus",
                     "events": "/v1/events",
                     "destinations": "/v1/destinations",
                     "stats": "/v1/stats",

@@ -80,7 +80,10 @@ class Intake:
 
     async def prepare(self, caller: Caller, gathered: Gathered, size: int | None, **own: Any) -> JobSpec:
         """The job, if it is possible, and if this caller may have it."""
-        options = self.options(caller, gathered, own)
+        return await self.spec(caller, self.options(caller, gathered, own), size)
+
+    async def spec(self, caller: Caller, options: SubmitOptions, size: int | None) -> JobSpec:
+        """The same, of options that were gathered already."""
         job = await caller.visit.entry()
         spec = self._service.prepare(options, size=size, owner=caller.owner, job=job)
         return msgspec.structs.replace(check_spec(caller.who, spec, self._service, options), token=caller.who.token)

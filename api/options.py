@@ -168,6 +168,10 @@ class Gathered:
         """One text field of a form."""
         self._take(name, text, 1)
 
+    def text(self, name: str, text: str) -> None:
+        """One option as text, in the form of headers."""
+        self._take(name, text, 0)
+
     def json(self, document: Any) -> None:
         """The members of a JSON body."""
         if not isinstance(document, dict):

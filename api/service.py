@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from engine.access import Grant, Identity
 from engine.models import JobSpec, SubmitOptions
+from engine.uploads import Uploads
 
 Json = dict[str, Any]
 
@@ -81,6 +82,8 @@ class Service(Protocol):
 
     @property
     def gate(self) -> Gate: ...
+    @property
+    def uploads(self) -> Uploads: ...
 
     async def start(self) -> None: ...
     async def stop(self) -> None: ...

@@ -3,6 +3,7 @@
 What gunicorn 26.2 does by itself, and why that is not enough here (read in its source and reproduced, 2026-11):
 
 - it never stops reading a connection, so a body piles up in memory while its handler waits for the disk or the ledger;
+- once the client has left, it hides what had come before: an upload that can be resumed would lose up to 2 MiB;
 - it waits for body bytes with a timer per chunk; our own watch over the pace (`api.bodies`) needs one per body;
 - it closes a connection with unread bytes at once, so the kernel resets it, often before the client saw the answer;
 - a `connection: close` in an answer does not close the connection;
@@ -45,6 +46,12 @@ class Receiver(BodyReceiver):  # type: ignore[misc]
         self._held += len(chunk)
         if self._held > READ_AHEAD_BYTES:
             self.protocol._pause_reading()
+
+    async def receive(self) -> dict[str, Any]:
+        return self._pop_chunk() if self._chunks else await super().receive()
+
+    def _build_receive_result(self) -> dict[str, Any]:
+        return self._pop_chunk() if self._chunks else super()._build_receive_result()
 
     def _pop_chunk(self) -> dict[str, Any]:
         chunks = self._chunks

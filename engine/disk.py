@@ -50,6 +50,10 @@ class Disk:
         """A new file of mode 0600, open for writing."""
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
+    def reopen(self, path: str) -> int:
+        """A file that is there, open for writing at its end."""
+        return os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+
     def allocate(self, fd: int, size: int) -> bool:
         """Blocks for `size` bytes, so that a full disk is known now; False where the file system cannot promise.
 

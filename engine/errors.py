@@ -27,6 +27,8 @@ TITLES = {
     "spool_full": "There is no room for this file at the moment",
     "ledger_unavailable": "Redis does not answer",
     "spool_unavailable": "The spool cannot be written",
+    "upload_gone": "This upload is over",
+    "upload_busy": "Another request works on this upload",
     "poison": "A part kept killing the worker that sent it",
     "source_corrupt": "The staged file changed after it was accepted",
     "source_changed": "The source changed while it was read",

@@ -5,6 +5,7 @@
     jobs/ID.json           its sidecar; it is renamed into place last, and with it the job is accepted
     packs/                 small accepted jobs, many in one file (packs.py); newer sidecars of theirs are jobs/ID.json
     jobs/ID.path.json      the sidecar of a job whose bytes stay outside of the spool
+    tus/ID, tus/ID.json    an upload in chunks that is not whole yet, and its note (partials.py)
     ended/                 how jobs ended (tombstones.py)
 
 A name begins with the job's id, and an id is a UUID in its usual spelling: nothing that a client says becomes a path.
@@ -34,6 +35,7 @@ class Layout:
         self.jobs = root / "jobs"
         self.packs = root / "packs"
         self.ended = root / "ended"
+        self.tus = root / "tus"
         self._incoming, self._jobs = map(os.fspath, (self.incoming, self.jobs))
 
     def receiving(self, job_id: str) -> str:
@@ -42,6 +44,12 @@ class Layout:
     def temporary(self, job_id: str) -> str:
         """A new name each time: two processes may write the same sidecar, and only renaming is atomic."""
         return f"{self._incoming}/{checked(job_id)}.{secrets.token_hex(4)}"
+
+    def partial(self, job_id: str) -> str:
+        return f"{self.tus}/{checked(job_id)}"
+
+    def note(self, job_id: str) -> str:
+        return f"{self.tus}/{checked(job_id)}.json"
 
     def data(self, job_id: str) -> str:
         return f"{self._jobs}/{checked(job_id)}.data"

@@ -45,9 +45,12 @@ class Operation(Generic[T]):
 # --------------------------------------------------------------------- receptions and jobs
 
 
-def receive(spec: JobSpec, size: int | None, reception_seconds: float) -> Operation[bool]:
-    """The job exists from its first byte. False when the id is taken."""
-    args = (spec.id, dumps(spec), spec.owner, spec.node, "" if size is None else size, _ms(reception_seconds))
+def receive(spec: JobSpec, size: int | None, reception_seconds: float, *, retained: bool = False) -> Operation[bool]:
+    """The job exists from its first byte. False when the id is taken. `retained`: if its bytes never come it ends
+    `expired`, and is kept like other finished jobs; else it is forgotten.
+    """
+    kept = spec.retain_seconds * 1000 if retained else ""
+    args = (spec.id, dumps(spec), spec.owner, spec.node, "" if size is None else size, _ms(reception_seconds), kept)
     return Operation("receive", args, lambda reply: text(reply) == "created")
 
 
@@ -59,6 +62,11 @@ def received(job: str, count: int, reception_seconds: float) -> Operation[str]:
 def discard(job: str) -> Operation[bool]:
     """Takes back a job whose reception was not accepted."""
     return Operation("discard", (job,), bool)
+
+
+def expire(job: str) -> Operation[str]:
+    """The bytes of this job will not come: it ends `expired`, if it was still being received. Answers its state."""
+    return Operation("expire", (job,), text)
 
 
 def accept(

@@ -1,11 +1,11 @@
-"""A reception: one file on its way from a client into the spool, and the moment when it becomes a job."""
+"""The moment when a file in the spool becomes a job, and the way there of one that comes as a body."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -26,36 +26,58 @@ SHOWN_AFTER_SECONDS = (
 )
 
 
-class Reception:
-    """Made by `AsyncService.receive`. Until it is accepted, it can be discarded without a trace."""
+class Content(Protocol):
+    """The bytes of a file in the spool that is no job yet. All but the properties wait for the disk."""
 
-    def __init__(self, service: AsyncService, spec: JobSpec, incoming: Incoming, size: int | None) -> None:
+    @property
+    def received(self) -> int: ...
+    @property
+    def head(self) -> bytes: ...
+    def digest(self) -> Digest: ...
+    def digest_again(self, algorithms: Collection[str], /) -> Digest: ...
+    def commit(self, sidecar: bytes, /) -> None: ...
+    def discard(self) -> None: ...
+
+
+class Candidate:
+    """A file in the spool that is to become a job. `retained`: when it does not, the ledger's record stays with whoever
+    made the candidate; else it goes. The ledger waits `seconds` for a sign of life.
+    """
+
+    def __init__(
+        self,
+        service: AsyncService,
+        spec: JobSpec,
+        content: Content,
+        size: int | None,
+        *,
+        seconds: float = RECEPTION_SECONDS,
+        retained: bool = False,
+    ) -> None:
         self.spec = spec
         self._service = service
-        self._incoming = incoming
+        self._content = content
         self._size = size
+        self._seconds = seconds
+        self._retained = retained
         self._registered = False
         self._keeper = asyncio.get_running_loop().create_task(self._keep_alive())
 
     @property
     def received(self) -> int:
-        return self._incoming.received
-
-    def write(self, chunk: bytes | memoryview) -> None:
-        """Takes bytes, inline. Raises SpoolFull, TooLarge or SpoolUnavailable."""
-        self._incoming.write(chunk)
+        return self._content.received
 
     async def progress(self) -> None:
         """Publishes how much arrived; raises Conflict when the job was cancelled meanwhile."""
         ledger = self._service.ledger
         state = (
-            await ledger.run(operations.received(self.spec.id, self.received, RECEPTION_SECONDS))
+            await ledger.run(operations.received(self.spec.id, self.received, self._seconds))
             if self._registered
             else ""
         )
         if not state:
             # Its first sign of life; or Redis lost it.
-            await ledger.run(operations.receive(self.spec, self._size, RECEPTION_SECONDS))
+            await ledger.run(operations.receive(self.spec, self._size, self._seconds, retained=self._retained))
             self._registered = True
         if state in ("cancelling", "cancelled"):
             raise Conflict("The job was cancelled while its file was being received.")
@@ -72,8 +94,8 @@ class Reception:
     async def discard(self) -> None:
         """Removes the bytes and the job; may be called twice, and after a failed accept."""
         self._keeper.cancel()
-        await asyncio.to_thread(self._incoming.discard)
-        if not self._registered:
+        await asyncio.to_thread(self._content.discard)
+        if not self._registered or self._retained:
             return
         try:
             await self._service.ledger.run(operations.discard(self.spec.id))
@@ -96,8 +118,8 @@ class Reception:
     # ------------------------------------------------------------------ the steps of accept_all
 
     def finish(self, expected: Mapping[str, str]) -> Sidecar:
-        """The sidecar, when the bytes are those announced and fit their plans. Blocking, unless `is_small`."""
-        digest = self._incoming.digest()
+        """The sidecar, when the bytes are those announced and fit their plans. Blocking, unless a small reception's."""
+        digest = self._content.digest()
         for algorithm, value in expected.items():
             found = getattr(digest, algorithm, None)
             if found is not None and found != value:
@@ -105,14 +127,36 @@ class Reception:
                     f"The {algorithm} of the bytes received is {found}, announced was {value}; nothing was kept."
                 )
         if self._missing_digests(digest):
-            digest = self._incoming.digest_again(wanted_digests(self.spec))
-        spec, plans = self._service.desk.finish(self.spec, digest, self._incoming.head)
+            digest = self._content.digest_again(wanted_digests(self.spec))
+        spec, plans = self._service.desk.finish(self.spec, digest, self._content.head)
         self.spec = spec
         return Sidecar(spec=spec, digest=digest, accepted_ms=int(time.time() * 1000), transfers=plans)
 
     def commit(self, sidecar: Sidecar) -> None:
         """Puts bytes and sidecar into place, durably. Blocking."""
-        self._incoming.commit(dumps(sidecar))
+        self._content.commit(dumps(sidecar))
+
+    def _missing_digests(self, digest: Digest) -> frozenset[str] | set[str]:
+        return wanted_digests(self.spec) - ({"sha256"} if digest.sha256 else set())
+
+    def take_back(self) -> None:
+        """Undoes a commit whose companions failed. Blocking."""
+        self._content.discard()
+
+    def done(self) -> None:
+        self._keeper.cancel()
+
+
+class Reception(Candidate):
+    """Made by `AsyncService.receive`. Until it is accepted, it can be discarded without a trace."""
+
+    def __init__(self, service: AsyncService, spec: JobSpec, incoming: Incoming, size: int | None) -> None:
+        super().__init__(service, spec, incoming, size)
+        self._incoming = incoming
+
+    def write(self, chunk: bytes | memoryview) -> None:
+        """Takes bytes, inline. Raises SpoolFull, TooLarge or SpoolUnavailable."""
+        self._incoming.write(chunk)
 
     @property
     def is_small(self) -> bool:
@@ -127,19 +171,9 @@ class Reception:
         """The other half. Blocking."""
         self._incoming.settle()
 
-    def _missing_digests(self, digest: Digest) -> frozenset[str] | set[str]:
-        return wanted_digests(self.spec) - ({"sha256"} if digest.sha256 else set())
-
-    def take_back(self) -> None:
-        """Undoes a commit whose companions failed. Blocking."""
-        self._incoming.discard()
-
-    def done(self) -> None:
-        self._keeper.cancel()
-
 
 async def accept_all(
-    service: AsyncService, receptions: Sequence[Reception], expected: Mapping[str, str]
+    service: AsyncService, receptions: Sequence[Candidate], expected: Mapping[str, str]
 ) -> list[dict[str, Any]]:
     """All become jobs, or none does.
 
@@ -159,7 +193,7 @@ async def accept_all(
         one.done()
     for count, (one, sidecar) in enumerate(zip(receptions, sidecars, strict=True)):
         answer = await service.ledger.run(operations.accept_sidecar(sidecar, service.settings))
-        if not answer.made and answer.state in ("cancelling", "cancelled"):
+        if not answer.made and answer.state in ("cancelling", "cancelled", "expired"):
             await _none(service, receptions[:count], receptions[count:])
             raise Conflict("The job was cancelled while its file was being received.")
         tokens += answer.tokens
@@ -168,7 +202,7 @@ async def accept_all(
     return views
 
 
-async def _none(service: AsyncService, made: Sequence[Reception], unmade: Sequence[Reception]) -> None:
+async def _none(service: AsyncService, made: Sequence[Candidate], unmade: Sequence[Candidate]) -> None:
     """One of them was cancelled: those that are jobs already are cancelled too, before anybody works on them."""
     for one in unmade:
         await one.discard()
@@ -178,22 +212,23 @@ async def _none(service: AsyncService, made: Sequence[Reception], unmade: Sequen
 
 
 async def _committed(
-    service: AsyncService, receptions: Sequence[Reception], expected: Mapping[str, str]
+    service: AsyncService, receptions: Sequence[Candidate], expected: Mapping[str, str]
 ) -> list[Sidecar]:
-    if not all(one.is_small for one in receptions):
+    small = [one for one in receptions if isinstance(one, Reception) and one.is_small]
+    if len(small) < len(receptions):
         return await asyncio.to_thread(_commit_all, receptions, expected)
-    sidecars = [one.finish(expected) for one in receptions]
+    sidecars = [one.finish(expected) for one in small]
     _refuse_overwriting(sidecars)
-    for one, sidecar in zip(receptions, sidecars, strict=True):
+    for one, sidecar in zip(small, sidecars, strict=True):
         one.append(sidecar)
-    await service.settler.settle([one.settle for one in receptions])
+    await service.settler.settle([one.settle for one in small])
     return sidecars
 
 
-def _commit_all(receptions: Sequence[Reception], expected: Mapping[str, str]) -> list[Sidecar]:
+def _commit_all(receptions: Sequence[Candidate], expected: Mapping[str, str]) -> list[Sidecar]:
     sidecars = [one.finish(expected) for one in receptions]
     _refuse_overwriting(sidecars)
-    committed: list[Reception] = []
+    committed: list[Candidate] = []
     try:
         for one, sidecar in zip(receptions, sidecars, strict=True):
             one.commit(sidecar)

@@ -35,6 +35,7 @@ from engine.restarts import remember_restart
 from engine.settler import Settler
 from engine.spool import Spool
 from engine.submission import Desk, wanted_digests
+from engine.uploads import Uploads
 from engine.views import job_view, parts_view
 
 Json = dict[str, Any]
@@ -62,6 +63,7 @@ class AsyncService:
         self.settler = Settler()
         self.minter = Minter(settings.broker_url, settings.node)
         self.feed = Feed(self.ledger)
+        self.uploads = Uploads(self)
 
     async def start(self) -> None:
         """Opens the spool and starts the minter. Redis may be away: requests then say so."""
@@ -73,6 +75,7 @@ class AsyncService:
         if self._following is not None:
             self._following.cancel()
         await self.feed.stop()
+        await self.uploads.stop()
         await asyncio.to_thread(self.minter.stop)
         await self.ledger.close()
         self.spool.close()
@@ -88,6 +91,7 @@ class AsyncService:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             await asyncio.to_thread(self.spool.tidy)
+            await self.uploads.tend()
             if await asyncio.to_thread(self.plugins.refresh, settled=True):
                 self.desk = Desk(self.plugins.current, self.settings)
 

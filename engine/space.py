@@ -78,6 +78,13 @@ class Space:
             self._announced += size
             self._promised += size
 
+    def reopen(self, job_id: str, size: int) -> None:
+        """A file that was counted, with `size` bytes, grows again: until `close` it counts as one that is open here."""
+        with self._lock:
+            self._settled = max(0, self._settled - size)
+            self._open[job_id] = self._open.get(job_id, 0) + size
+            self._announced += size
+
     def written(self, size: int) -> None:
         """So many of the announced bytes have their blocks on the disk."""
         with self._lock:

@@ -24,6 +24,7 @@ from engine.errors import EngineError, SourceCorrupt
 from engine.incoming import Incoming
 from engine.layout import ID_LENGTH, Layout, checked, is_id
 from engine.packs import Packs
+from engine.partials import Partials
 from engine.space import Space, Usage
 from engine.staged import SpooledSource
 from engine.write_behind import WriteBehind
@@ -58,6 +59,7 @@ class Spool:
         self._layout = Layout(root)
         self._packs = Packs(self._layout.packs, self._disk)
         self._space = Space(limit, self._room, self._walk)
+        self.partials = Partials(self._layout, self._disk, self._space)
         self._digest = functools.lru_cache(maxsize=_REMEMBERED)(self._read_digest)
 
     def open(self) -> None:
@@ -70,6 +72,7 @@ class Spool:
                 path.chmod(0o700)
             self._jobs = Directory(layout.jobs, self._disk)
             self._packs.open()
+            self.partials.open()
             self._try_out()
         except OSError as error:
             raise explain(error, f"preparing the directory {self.root}") from error
@@ -78,6 +81,7 @@ class Spool:
     def close(self) -> None:
         self._behind.close()
         self._packs.close()
+        self.partials.close()
         self._jobs.close()
 
     # -- room -----------------------------------------------------------------------------------------------------
@@ -266,7 +270,7 @@ class Spool:
     def _walk(self, mine: Collection[str]) -> int:
         """Bytes in the spool, but for the receptions that this process counts itself."""
         total = 0
-        for directory, suffix in ((self._layout.incoming, ""), (self._layout.jobs, ".data")):
+        for directory, suffix in ((self._layout.incoming, ""), (self._layout.tus, ""), (self._layout.jobs, ".data")):
             with os.scandir(directory) as entries:
                 for entry in entries:
                     if not entry.name.endswith(suffix) or entry.name[:ID_LENGTH] in mine:
@@ -275,7 +279,7 @@ class Spool:
                         status = entry.stat(follow_symlinks=False)
                     except FileNotFoundError:
                         continue
-                    # A reception's blocks may be allocated before its bytes have come.
+                    # Blocks may be allocated before the bytes have come: of a reception, and of an upload in chunks.
                     total += status.st_size if suffix else max(status.st_size, status.st_blocks * 512)
         return total + sum(record.size for record in self._packs.records() if record.job_id not in mine)
 

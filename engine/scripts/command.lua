@@ -39,7 +39,7 @@ local function cancel()
     if T.state == 'pending' and num(T.intent) == 0 and T.lost_begin == '0' then finish_transfer(tid, 'cancelled') else wake(tid) end
   end)
   if num(J.transfers) == 0 then                    -- still receiving: the reception will find out
-    redis.call('HSET', job, 'keep_ms', 0, 'retain_ms', 86400000)
+    redis.call('HSETNX', job, 'retain_ms', 86400000)
     finish_job(id)
   end
   return 'done'

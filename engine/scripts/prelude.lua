@@ -272,6 +272,7 @@ local function finish_job(id)
   end
   local state = 'failed'
   if total > 0 and succeeded == total then state = 'succeeded'     -- a job without transfers was still being received
+  elseif J.state == 'receiving' then state = 'expired'
   elseif J.state == 'cancelling' then state = 'cancelled'
   elseif succeeded > 0 then state = 'partially_succeeded' end
   set_state(id, state)

@@ -63,8 +63,14 @@ end
 
 local dead = redis.call('ZRANGEBYSCORE', P .. 'receiving', '-inf', now, 'LIMIT', 0, limit)
 for _, id in ipairs(dead) do
-  emit(id, 'gone')
-  forget(id, redis.call('HGET', job_key(id), 'owner') or '')
+  local v = redis.call('HMGET', job_key(id), 'owner', 'retain_ms')
+  if v[2] then                                     -- an upload in chunks: its client may ask what became of it
+    redis.call('ZREM', P .. 'receiving', id)
+    finish_job(id)
+  else
+    emit(id, 'gone')
+    forget(id, v[1] or '')
+  end
 end
 
 local old = redis.call('ZRANGEBYSCORE', P .. 'expiring', '-inf', now, 'LIMIT', 0, limit)

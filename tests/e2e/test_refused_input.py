@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import socket
+import struct
 from base64 import b64encode
 from collections.abc import Iterator
 
@@ -72,6 +73,32 @@ def test_a_chunked_body_that_never_ends(how: str, stack: Stack) -> None:
         connection.shutdown(socket.SHUT_WR)
         answer = answer_of(connection)
     assert b" 202 " not in answer[:15]
+    eventually(lambda: nothing_of(stack, name), "no job and no bytes", 30)
+
+
+@pytest.mark.parametrize("leave", ["half", "close", "reset"])
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+@pytest.mark.parametrize("kind", ["raw", "form"])
+def test_a_client_that_leaves_right_after_its_last_words(kind: str, framing: str, leave: str, stack: Stack) -> None:
+    """All that it sent is there before anybody looks at it, a form with its final boundary too; only the end is not."""
+    name = f"last-words-{kind}-{framing}-{leave}"
+    head, body = HEAD.format(name=name), b"x" * 300_000
+    if kind == "form":
+        head = head.replace(f"?name={name}", "").replace("application/octet-stream", "multipart/form-data; boundary=b")
+        part = f'--b\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'
+        body = part.encode() + body + b"\r\n--b--\r\n"
+    if framing == "chunked":
+        head, body = f"{head}Transfer-Encoding: chunked\r\n\r\n", b"%x\r\n%b\r\n" % (len(body), body)
+    else:
+        head = f"{head}Content-Length: {len(body) + 1}\r\n\r\n"
+    with connect(stack) as connection:
+        connection.sendall(head.encode() + body)
+        if leave == "half":
+            connection.shutdown(socket.SHUT_WR)
+            assert b" 202 " not in answer_of(connection)[:15]
+        elif leave == "reset":
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    stack.check_end(stack.talk.submit(body, name="afterwards")["id"])  # by now the API knows that the client left
     eventually(lambda: nothing_of(stack, name), "no job and no bytes", 30)
 
 

@@ -13,6 +13,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from engine.adopted import Adopted
+from engine.models import JobSpec, SubmitOptions
+from engine.partials import Note
 from engine.spool import Spool
 from tests.engine.spooling import MIB, FakeDisk, accept, sidecar_of
 
@@ -94,12 +97,33 @@ def release_large(spool: Spool, arm: Callable[[], None]) -> None:
     spool.release(JOB)
 
 
+def begun_upload(spool: Spool) -> Adopted:
+    """An upload in chunks whose bytes are all there."""
+    spec = JobSpec(id=JOB, created_ms=0, name="holiday", key="holiday", key_template="{name}", destinations=["media"])
+    spool.partials.create(Note(spec=spec, options=SubmitOptions(), length=len(LARGE)))
+    file = spool.partials.hold(JOB)
+    assert file is not None
+    file.write(LARGE)
+    file.flush()
+    file.sync()
+    file.close()
+    return Adopted(spool.partials, JOB, len(LARGE), ())
+
+
+def commit_upload(spool: Spool, arm: Callable[[], None]) -> None:
+    adopted = begun_upload(spool)
+    sidecar = sidecar_of(adopted.digest())
+    arm()
+    adopted.commit(sidecar)
+
+
 SCENARIOS = {
     scenario.__name__: scenario
     for scenario in (
         commit_small,
         commit_second,
         commit_large,
+        commit_upload,
         discard,
         rewrite_small,
         rewrite_large,

@@ -92,6 +92,63 @@ def test_a_dead_reception_is_forgotten_and_told(books: Books) -> None:
     assert books.sweep().dead_receptions == []
 
 
+# -- uploads in chunks: they end `expired`, and stay for those who ask ------------------------------------------------
+
+
+def upload(books: Books) -> None:
+    books.run(operations.receive(spec_of(retain_seconds=100), 48, 60, retained=True))
+
+
+@pytest.mark.parametrize("by_time", [True, False], ids=["nobody went on with it", "its spool says so"])
+def test_an_upload_that_does_not_go_on_expires(books: Books, by_time: bool) -> None:
+    upload(books)
+    books.run(operations.received(job_id(), 20, 60))
+    if by_time:
+        books.later(61)
+        books.sweep()
+    else:
+        assert books.run(operations.expire(job_id())) == "expired"
+
+    record = books.read()
+    assert record is not None
+    assert (record.state, record.fields["received"]) == ("expired", "20")
+    assert record.fields["finished"] == str(books.now_ms)
+    assert listed(books, "jobs:expired") == listed(books, "jobs") == [job_id()]
+    assert books.run(operations.received(job_id(), 30, 60)) == "expired"
+    assert not books.accept().made, "it cannot come back"
+    assert books.run(operations.expire(job_id())) == "expired", "twice is no error"
+    assert books.sweep().dead_receptions == []
+
+
+def test_an_expired_job_is_kept_as_long_as_any_other(books: Books) -> None:
+    upload(books)
+    books.run(operations.expire(job_id()))
+    books.later(99)
+    books.sweep()
+    assert books.state() == "expired"
+
+    books.later(2)
+    books.sweep()
+    assert books.read() is None
+
+
+def test_a_cancelled_upload_is_kept_as_long_too(books: Books) -> None:
+    upload(books)
+    assert books.command("cancel")[:2] == ("done", "cancelled")
+    books.later(101)
+    books.sweep()
+
+    assert books.read() is None
+
+
+def test_what_was_accepted_does_not_expire(books: Books) -> None:
+    upload(books)
+    books.accept()
+
+    assert books.run(operations.expire(job_id())) == "queued"
+    assert books.run(operations.expire(job_id(2))) == ""
+
+
 # -- accept -----------------------------------------------------------------------------------------------------------
 
 

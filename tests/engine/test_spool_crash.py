@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from engine.adopted import Adopted
 from engine.spool import Spool
 from tests.engine.power_cuts import PowerCuts, State, put_on_disk
-from tests.engine.spool_crashes import JOB, LARGE, OTHER, OTHER_DATA, SMALL
+from tests.engine.spool_crashes import JOB, LARGE, OTHER, OTHER_DATA, SMALL, begun_upload
 from tests.engine.spooling import MIB, accept, commit, left_in, opened, sidecar_of
 
 
@@ -53,6 +54,48 @@ def test_killed_at_any_call_of_a_commit(tmp_path: Path, scenario: str, data: byt
     # Not accepted up to the last rename, or up to the write into a pack, and accepted from then on.
     before = 3 if data == SMALL else calls - 1
     assert outcomes == [False] * before + [True] * (calls + 1 - before)
+
+
+def test_killed_at_any_call_while_an_upload_in_chunks_is_committed(tmp_path: Path) -> None:
+    """It is accepted, or all its bytes still wait where the next request finds them."""
+    outcomes = []
+    for spool in crashes("commit_upload", tmp_path):
+        outcomes.append(accepted(spool, LARGE))
+        waiting = spool.partials.hold(JOB)
+        assert (waiting is None) == outcomes[-1]
+        if waiting is not None:
+            waiting.close()
+            adopted = Adopted(spool.partials, JOB, len(LARGE), ())
+            adopted.commit(sidecar_of(adopted.digest()))
+            assert accepted(spool, LARGE)
+
+    assert outcomes == sorted(outcomes)
+    assert set(outcomes) == {False, True}
+
+
+def test_power_lost_while_an_upload_in_chunks_is_committed(tmp_path: Path) -> None:
+    disk = PowerCuts(tmp_path / "live")
+    with opened(tmp_path / "live", disk=disk) as spool:
+        adopted = begun_upload(spool)
+        before = len(disk.moments)
+        adopted.commit(sidecar_of(adopted.digest()))
+        last = disk.note()
+    states = set().union(*disk.moments[before + 1 :])
+    ends = {state: _is_accepted(state, tmp_path / str(count)) for count, state in enumerate(states)}
+    assert all(ends[state] for state in last)
+    assert set(ends.values()) == {False, True}
+
+
+def _is_accepted(state: State, root: Path) -> bool:
+    put_on_disk(state, root)
+    with opened(root) as spool:
+        found = accepted(spool, LARGE)
+        waiting = spool.partials.hold(JOB)
+        assert (waiting is None) == found
+        if waiting is not None:
+            assert waiting.size == len(LARGE)
+            waiting.close()
+    return found
 
 
 def test_killed_at_any_call_of_a_commit_beside_another_job(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ ONE_JOB = frozenset(
         "command",
         "discard",
         "ended",
+        "expire",
         "fail",
         "forget",
         "lease",

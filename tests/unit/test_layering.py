@@ -51,6 +51,8 @@ EFFECTS = {
     "incoming",
     "staged",
     "packs",
+    "partials",
+    "adopted",
     "pack_records",
     "pack_writer",
     "spool",

@@ -1,0 +1,297 @@
+"""Unfinished uploads in the spool: a file that grows chunk by chunk over many requests, and a note of what it is to be.
+
+    tus/ID          the bytes that have come; its true size is the upload's offset
+    tus/ID.json     the note: options, length, owner
+
+Whether an upload has become a job is told by one rename: while `tus/ID` is there it is not, and a note without it is
+that of an upload that was accepted, or ended. So the note is written after the file, and removed before it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import secrets
+from base64 import b64decode
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from backends.checksums import crc32c
+from engine.disk import Directory, Disk, explain
+from engine.errors import EngineError, SourceCorrupt
+from engine.layout import ID_LENGTH, Layout, checked, is_id
+from engine.models import JobSpec, SubmitOptions
+from engine.space import Space
+
+BATCH = 1 << 20
+CHECKSUMS = ("sha1", "sha256", "md5", "crc32c")
+
+
+End = Literal["discard", "expire", "cancel"]
+
+
+class Note(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What is known of an upload beside its bytes."""
+
+    spec: JobSpec
+    options: SubmitOptions
+    length: int | None = None
+    metadata: str | None = None
+    """The header as the client sent it: it is given back."""
+    proved: int | None = None
+    """Set while a chunk with a checksum arrives: what lies behind it does not count until the checksum is compared."""
+    ended: str = ""
+    """Why there will be no job."""
+    end: End = "discard"
+    """What is to become of the job in the ledger; counts when `ended` is set."""
+
+
+class Sum:
+    """The checksum that a chunk was sent with, and the one that it has. Raises ValueError for one nobody can read."""
+
+    def __init__(self, algorithm: str, expected: str) -> None:
+        if algorithm not in CHECKSUMS:
+            raise ValueError(f"known are {', '.join(CHECKSUMS)}")
+        self.algorithm = algorithm
+        self._expected = b64decode(expected, validate=True)
+        self._crc = 0
+        self._hash = None if algorithm == "crc32c" else hashlib.new(algorithm, usedforsecurity=False)
+        if len(self._expected) != len(self._found()):
+            raise ValueError(f"it has not the length of a {algorithm}")
+
+    def update(self, data: bytes) -> None:
+        if self._hash is None:
+            self._crc = crc32c(data, self._crc)
+        else:
+            self._hash.update(data)
+
+    def matches(self) -> bool:
+        return self._expected == self._found()
+
+    def _found(self) -> bytes:
+        return self._crc.to_bytes(4, "big") if self._hash is None else self._hash.digest()
+
+
+class Partials:
+    """Blocking, and safe to use from many threads and processes. Raises EngineError."""
+
+    def __init__(self, layout: Layout, disk: Disk, space: Space) -> None:
+        self.layout = layout
+        self.disk = disk
+        self.space = space
+
+    def open(self) -> None:
+        """Make the directory. Raises OSError."""
+        self.layout.tus.mkdir(mode=0o700, exist_ok=True)
+        self.directory = Directory(self.layout.tus, self.disk)
+        self.jobs = Directory(self.layout.jobs, self.disk)
+
+    def close(self) -> None:
+        self.directory.close()
+        self.jobs.close()
+
+    def create(self, note: Note) -> None:
+        """An upload without bytes; when this returns it survives what the durability setting says."""
+        try:
+            fd = self.disk.create(self.layout.partial(note.spec.id))
+            self.disk.close(fd)
+        except OSError as error:
+            raise explain(error, "making the file") from error
+        self.rewrite(note)
+
+    def read(self, job_id: str) -> Note | None:
+        try:
+            data = Path(self.layout.note(job_id)).read_bytes()
+            return msgspec.json.decode(data, type=Note)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise explain(error, "reading a record") from error
+        except msgspec.DecodeError as error:
+            raise SourceCorrupt("The record of this upload cannot be read.") from error
+
+    def rewrite(self, note: Note) -> None:
+        """Readers see the old note or the new one."""
+        target = self.layout.note(note.spec.id)
+        temporary = f"{target}.{secrets.token_hex(4)}"
+        try:
+            fd = self.disk.create(temporary)
+            try:
+                self.disk.write(fd, [msgspec.json.encode(note)])
+                self.disk.sync(fd)
+            finally:
+                self.disk.close(fd)
+            self.disk.rename(temporary, target)
+            self.directory.sync()
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self.disk.unlink(temporary)
+            raise explain(error, "writing a record") from error
+
+    def hold(self, job_id: str) -> File | None:
+        """The file, for this caller alone; None when it is gone. Raises BlockingIOError while another one has it."""
+        try:
+            fd = self.disk.reopen(self.layout.partial(job_id))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise explain(error, "opening the file") from error
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(fd).st_nlink == 0 or not os.path.exists(self.layout.partial(job_id)):
+                self.disk.close(fd)  # it went while we waited for the lock
+                return None
+        except BlockingIOError:
+            self.disk.close(fd)
+            raise
+        return File(self, job_id, fd)
+
+    def touched(self, job_id: str) -> float | None:
+        """When bytes came last, in seconds since the epoch; of a finished one, when it was finished."""
+        for path in (self.layout.partial(job_id), self.layout.note(job_id)):
+            with contextlib.suppress(FileNotFoundError):
+                return os.stat(path).st_mtime
+        return None
+
+    def touch(self, job_id: str) -> None:
+        """The time that its note still stays begins now."""
+        with contextlib.suppress(OSError):
+            os.utime(self.layout.note(job_id))
+
+    def drop_bytes(self, job_id: str) -> None:
+        """Only after its note says that it ended, or is gone."""
+        path = self.layout.partial(job_id)
+        with contextlib.suppress(FileNotFoundError):
+            self.space.remove(os.stat(path).st_size)
+        self._unlink(path)
+
+    def forget(self, job_id: str) -> None:
+        """Remove the note, then the bytes if there are any, and what a crash left beside them."""
+        self._unlink(self.layout.note(job_id))
+        for found, entry in list(self.names()):
+            if found == job_id and entry.name != job_id:
+                self._unlink(entry.path)
+        self.directory.sync()
+        self.drop_bytes(job_id)
+
+    def names(self) -> Iterator[tuple[str, os.DirEntry[str]]]:
+        """Every file here, with the id of its upload."""
+        with os.scandir(self.layout.tus) as entries:
+            yield from ((entry.name[:ID_LENGTH], entry) for entry in entries if is_id(entry.name[:ID_LENGTH]))
+
+    def _unlink(self, path: str) -> None:
+        try:
+            self.disk.unlink(path)
+        except OSError as error:
+            raise explain(error, "removing a file") from error
+
+
+class File:
+    """The growing file of one upload, held (flock) by this caller until `close`."""
+
+    def __init__(self, partials: Partials, job_id: str, fd: int) -> None:
+        self.job_id = checked(job_id)
+        self._disk = partials.disk
+        self._space = partials.space
+        self._fd = fd
+        self._batch: list[bytes] = []
+        self._batched = 0
+        self._counted = False  # whether our share of the spool's room is counted by us, and not by the walk
+        self._reserved = 0  # announced for what comes next
+        self._allocated = False
+        self._unwritten = 0  # announced, and without blocks on the disk
+        self.wrote = False
+
+    @property
+    def size(self) -> int:
+        """The bytes on the disk."""
+        return os.fstat(self._fd).st_size
+
+    def reserve(self, size: int) -> None:
+        """So many bytes will come: no other file gets their room. Raises SpoolFull."""
+        self._announce(size)
+        self._reserved += size
+        if size > BATCH:
+            try:
+                self._allocated = self._disk.allocate(self._fd, self.size + size)
+            except OSError as error:
+                raise explain(error, "making room for the file") from error
+            if self._allocated:
+                self._space.written(size)
+                self._unwritten -= size
+
+    def write(self, data: bytes) -> None:
+        """Append; up to 1 MiB stays in memory until `flush`."""
+        self._batch.append(data)
+        self._batched += len(data)
+        if self._batched >= BATCH or len(self._batch) >= 1000:
+            self.flush()
+
+    def flush(self) -> None:
+        """Everything that came is in the file. What of it a full disk took stays there."""
+        batch, size = self._batch, self._batched
+        self._batch, self._batched = [], 0
+        if not size:
+            return
+        self._need(size)
+        try:
+            self._disk.write(self._fd, batch)
+        except OSError as error:
+            raise explain(error, "writing the file") from error
+        self._wrote(size)
+
+    def back_to(self, offset: int) -> None:
+        """Drop what lies behind, written or not."""
+        self._batch, self._batched = [], 0
+        if self.size > offset:
+            self._truncate(offset)
+
+    def sync(self) -> None:
+        try:
+            self._disk.sync(self._fd)
+        except OSError as error:
+            raise explain(error, "making the file durable") from error
+
+    def close(self) -> None:
+        """Let it go, and give back the room of what did not come. Twice is no error."""
+        if self._fd < 0:
+            return
+        with contextlib.suppress(EngineError):  # the next one who opens it gives the room back
+            if self._allocated and self._reserved:
+                self._truncate(self.size)
+        kept = self.size
+        fd, self._fd = self._fd, -1
+        if self._counted:
+            self._space.close(self.job_id, kept=kept, unwritten=self._unwritten)
+        self._disk.close(fd)
+
+    def _need(self, size: int) -> None:
+        """Room for what is written now, where it was not reserved."""
+        self._announce(max(0, size - self._reserved))
+        self._reserved = max(0, self._reserved - size)
+        self.wrote = True
+
+    def _wrote(self, size: int) -> None:
+        size = min(size, self._unwritten)
+        self._space.written(size)
+        self._unwritten -= size
+
+    def _announce(self, size: int) -> None:
+        if not size:
+            return
+        if not self._counted:
+            self._space.reopen(self.job_id, self.size)
+            self._counted = True
+        self._space.announce(self.job_id, size)
+        self._unwritten += size
+
+    def _truncate(self, size: int) -> None:
+        try:
+            self._disk.truncate(self._fd, size)
+        except OSError as error:
+            raise explain(error, "taking a chunk back") from error
