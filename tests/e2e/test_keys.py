@@ -6,6 +6,7 @@ import io
 import re
 import socket
 import time
+from base64 import b64encode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -217,6 +218,59 @@ def test_a_page_watches_what_it_sent_by_an_address_alone(keys: Keys) -> None:
     assert put(looker).status_code == 403
     assert client.delete(f"/v1/tokens/{looking[4:20]}").status_code == 204
     assert looker.get(f"/v1/jobs/{before}").status_code == 401
+
+
+TUS = {"tus-resumable": "1.0.0"}
+CHUNK = {**TUS, "content-type": "application/offset+octet-stream"}
+
+
+def begun(client: httpx.Client, length: int | None, **metadata: str) -> httpx.Response:
+    """The answer to the creation of a tus upload."""
+    texts = ",".join(f"{name} {b64encode(text.encode()).decode()}" for name, text in metadata.items())
+    size = {"upload-defer-length": "1"} if length is None else {"upload-length": str(length)}
+    return client.post("/v1/tus", headers={**TUS, **size, "upload-metadata": texts})
+
+
+def chunk(client: httpx.Client, place: str, offset: int, content: bytes) -> httpx.Response:
+    return client.patch(place, headers={**CHUNK, "upload-offset": str(offset)}, content=content)
+
+
+def test_an_upload_in_chunks_belongs_to_its_key(keys: Keys) -> None:
+    (mine, client), (_, other) = keys.add(), keys.add()
+    created = begun(client, len(BODY), destinations="media", key="tus/a")
+    place, job = created.headers["location"], created.headers["bucketline-job"]
+
+    for method in ("HEAD", "PATCH", "DELETE"):
+        foreign = other.request(method, place, headers={**CHUNK, "upload-offset": "0"}, content=b"")
+        assert foreign.status_code == 404, method
+    assert chunk(client, place, 0, BODY).status_code == 204
+
+    eventually(lambda: client.get(f"/v1/jobs/{job}").json()["state"] == "succeeded", "the job succeeds", PATIENCE)
+    assert [one["id"] for one in keys.admin.get(f"/v1/jobs?owner={mine}").json()["items"]] == [job]
+    assert other.get(f"/v1/jobs/{job}").status_code == 404
+
+
+def test_a_page_goes_on_with_its_upload_when_its_token_has_ended(keys: Keys) -> None:
+    _, client = keys.add("--to", "media", "--bytes-per-day", 1000)
+    text, page = keys.token(client, uploads=1, prefix="u/7", max_size=150)
+    for length, wish in ((151, {}), (100, {"key": "u/8/a"}), (100, {"destinations": "archive"}), (None, {})):
+        refused = begun(page, length, **wish)
+        assert (refused.status_code, "location" in refused.headers) == (413 if length == 151 else 403, False), wish
+    created = begun(page, len(BODY), name="a.bin")
+    place, job = created.headers["location"], created.headers["bucketline-job"]
+    assert begun(page, 1).json()["code"] == "token_used_up"
+    assert chunk(page, place, 0, BODY[:40]).status_code == 204
+    client.delete(f"/v1/tokens/{text[4:20]}")
+
+    _, again = keys.token(client, uploads=1, prefix="u/7")
+    _, elsewhere = keys.token(client, prefix="u/8")
+    assert elsewhere.head(place, headers=TUS).status_code == 404
+    assert again.head(place, headers=TUS).headers["upload-offset"] == "40"
+    assert chunk(again, place, 40, BODY[40:]).status_code == 204
+    done = client.get(f"/v1/jobs/{job}").json()
+    assert done["key"].startswith("u/7/")
+    assert begun(client, 901).json()["code"] == "quota_exceeded"
+    assert begun(client, 900).status_code == 201
 
 
 def test_the_client_makes_tokens(keys: Keys) -> None:
