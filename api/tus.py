@@ -20,7 +20,7 @@ from api.options import TABLE, Gathered
 from api.problems import Problem
 from api.service import Service
 from engine.errors import EngineError
-from engine.partials import Sum
+from engine.sums import Sum
 from engine.turns import Interrupted
 from engine.upload import Upload
 
@@ -50,25 +50,39 @@ class Tus:
         """Creation, with or without the first bytes."""
         headers.check_version(req)
         caller: Caller = req.scope["bucketline"]
-        length, given = headers.length(req), req.get_header("Upload-Metadata")
-        self._check_size(length)
+        given, parts = req.get_header("Upload-Metadata"), headers.concat(req)
         with_bytes = caller.media_type == headers.CHUNK_TYPE
+        if parts:
+            await self._join(req, resp, parts)
+            return
+        length = headers.length(req)
+        self._check_size(length)
         checksum = headers.checksum(req) if with_bytes else None
         if with_bytes and length is not None and (caller.declared or 0) > length:
             raise Problem("too_large", f"{caller.declared} bytes are sent, and {length} were announced.")
-        options = _gather(req, given).options()
-        job = await self._service.uploads.create(options, length=length, metadata=given, owner=caller.owner)
+        uploads, owner = self._service.uploads, caller.owner
+        if parts is not None:
+            job = await uploads.create_partial(length=length, metadata=given, owner=owner)
+        else:
+            options = _gather(req, given).options()
+            job = await uploads.create(options, length=length, metadata=given, owner=owner)
         try:
             await self._begin(req, resp, job, checksum, with_bytes=with_bytes)
         except BaseException:
             # Without an answer its client does not know the address: nobody could go on with it.
             await asyncio.shield(self._life.keep(self._abandon(job)))
             raise
-        resp.status = 201
-        resp.set_header("Location", f"{headers.PATH}/{job}")
-        resp.set_header("Bucketline-Job", job)
-        if not with_bytes and caller.declared != 0:
-            resp.set_header("Connection", "close")  # a body that means nothing here is not read
+        _created(req, resp, job, is_job=parts is None, with_bytes=with_bytes)
+
+    async def _join(self, req: Request, resp: Response, parts: list[str]) -> None:
+        """Creation of a final upload. It reaches its end though the client leaves, who may ask again for the same."""
+        caller: Caller = req.scope["bucketline"]
+        if caller.media_type == headers.CHUNK_TYPE and caller.declared != 0:
+            raise Problem("bad_request", "A final upload takes no bytes.")
+        concat, given = req.get_header("Upload-Concat") or "", req.get_header("Upload-Metadata")
+        options = _gather(req, given).options()
+        work = self._service.uploads.join(options, parts, concat=concat, metadata=given, owner=caller.owner)
+        _created(req, resp, await asyncio.shield(self._life.keep(work)), is_job=True, with_bytes=False)
 
     async def on_post_one(self, req: Request, resp: Response, upload_id: str) -> None:
         """For clients behind proxies that let only POST through."""
@@ -91,7 +105,10 @@ class Tus:
             resp.status = 200
             resp.set_header("Cache-Control", "no-store")
             resp.set_header("Upload-Offset", str(upload.offset))
-            resp.set_header("Bucketline-Job", upload.spec.id)
+            if upload.note.concat:
+                resp.set_header("Upload-Concat", upload.note.concat)
+            if not upload.note.is_partial:
+                resp.set_header("Bucketline-Job", upload.spec.id)
             if upload.note.length is None:
                 resp.set_header("Upload-Defer-Length", "1")
             else:
@@ -112,6 +129,8 @@ class Tus:
         self._check_size(length)
         async with self._service.uploads.hold(upload_id) as upload:
             upload.check_alive()
+            if upload.note.is_final:
+                raise Problem("final_upload", "It has the bytes of its partial uploads, and takes no others.")
             if offset != upload.offset:
                 raise Problem("wrong_offset", f"The next byte is {upload.offset}, not {offset}.")
             _check_fits(upload, length, caller.declared)
@@ -194,6 +213,16 @@ class Tus:
     def _expires(self, resp: Response, upload: Upload) -> None:
         if not upload.accepted:
             resp.set_header("Upload-Expires", headers.date(upload.expires))
+
+
+def _created(req: Request, resp: Response, job: str, *, is_job: bool, with_bytes: bool) -> None:
+    caller: Caller = req.scope["bucketline"]
+    resp.status = 201
+    resp.set_header("Location", f"{headers.PATH}/{job}")
+    if is_job:
+        resp.set_header("Bucketline-Job", job)
+    if not with_bytes and caller.declared != 0:
+        resp.set_header("Connection", "close")  # a body that means nothing here is not read
 
 
 async def _drain(body: Body, upload: Upload) -> None:
