@@ -38,6 +38,7 @@ TABLE: dict[str, Kind] = {
     "forbidden": Kind(403, "This is not allowed"),
     "token_used_up": Kind(403, "All uploads of this token are used up"),
     "host_refused": Kind(403, "This host name is not served without an API key"),
+    "final_upload": Kind(403, "A final upload takes no bytes"),
     "origin_refused": Kind(403, "Requests from other sites are refused without an API key"),
     "no_resource": Kind(404, "There is nothing at this address"),
     "method_not_allowed": Kind(405, "This method is not allowed here"),

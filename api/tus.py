@@ -23,7 +23,7 @@ from api.problems import Problem
 from api.service import Service
 from engine.errors import EngineError
 from engine.models import JobSpec
-from engine.partials import Sum
+from engine.sums import Sum
 from engine.turns import Interrupted
 from engine.upload import Upload
 
@@ -56,18 +56,19 @@ class Tus:
         """Creation, with or without the first bytes."""
         headers.check_version(req)
         caller: Caller = req.scope["bucketline"]
-        length, given = headers.length(req), req.get_header("Upload-Metadata")
+        parts = headers.concat(req)
+        with_bytes = caller.media_type == headers.CHUNK_TYPE
+        if parts:
+            await self._join(req, resp, parts)
+            return
+        length = headers.length(req)
         self._check_size(caller, length)
         if length is None and caller.who.quotas.bytes_per_day is not None:
             raise Problem("forbidden", "The bytes of this key are counted: announce them in Upload-Length.")
-        with_bytes = caller.media_type == headers.CHUNK_TYPE
         checksum = headers.checksum(req) if with_bytes else None
         if with_bytes and length is not None and (caller.declared or 0) > length:
             raise Problem("too_large", f"{caller.declared} bytes are sent, and {length} were announced.")
-        options = self._intake.options(caller, _gather(req, given), {})
-        spec = await self._intake.spec(caller, options, length)
-        caller.visit.accepting = True
-        job = await self._service.uploads.create(spec, options, length=length, metadata=given)
+        job = await self._created_upload(req, caller, length, is_job=parts is None)
         try:
             await self._begin(req, resp, job, checksum, with_bytes=with_bytes)
         except BaseException:
@@ -75,12 +76,38 @@ class Tus:
             await asyncio.shield(self._life.keep(self._abandon(job)))
             caller.visit.accepting = False
             raise
+        if parts is None:
+            caller.note(self._service, "submit", job=job)
+        _created(req, resp, job, is_job=parts is None, with_bytes=with_bytes)
+
+    async def _join(self, req: Request, resp: Response, parts: list[str]) -> None:
+        """Creation of a final upload. It reaches its end though the client leaves, who may ask again for the same."""
+        caller: Caller = req.scope["bucketline"]
+        if caller.media_type == headers.CHUNK_TYPE and caller.declared != 0:
+            raise Problem("bad_request", "A final upload takes no bytes.")
+        concat, given = req.get_header("Upload-Concat") or "", req.get_header("Upload-Metadata")
+        options = self._intake.options(caller, _gather(req, given), {})
+
+        async def prepare(size: int) -> JobSpec:
+            self._check_size(caller, size)
+            return await self._intake.spec(caller, options, size)
+
+        caller.visit.accepting = True
+        uploads = self._service.uploads
+        work = uploads.join(prepare, options, parts, concat=concat, metadata=given, allows=self._allows(req))
+        job = await asyncio.shield(self._life.keep(work))
         caller.note(self._service, "submit", job=job)
-        resp.status = 201
-        resp.set_header("Location", f"{headers.PATH}/{job}")
-        resp.set_header("Bucketline-Job", job)
-        if not with_bytes and caller.declared != 0:
-            resp.set_header("Connection", "close")  # a body that means nothing here is not read
+        _created(req, resp, job, is_job=True, with_bytes=False)
+
+    async def _created_upload(self, req: Request, caller: Caller, length: int | None, *, is_job: bool) -> str:
+        """The id of a new upload without bytes: of one that will be a job, or a part of others."""
+        given, uploads = req.get_header("Upload-Metadata"), self._service.uploads
+        if not is_job:
+            return await uploads.create_partial(length=length, metadata=given, owner=caller.owner)
+        options = self._intake.options(caller, _gather(req, given), {})
+        spec = await self._intake.spec(caller, options, length)
+        caller.visit.accepting = True
+        return await uploads.create(spec, options, length=length, metadata=given)
 
     async def on_post_one(self, req: Request, resp: Response, upload_id: str) -> None:
         """For clients behind proxies that let only POST through."""
@@ -103,7 +130,10 @@ class Tus:
             resp.status = 200
             resp.set_header("Cache-Control", "no-store")
             resp.set_header("Upload-Offset", str(upload.offset))
-            resp.set_header("Bucketline-Job", upload.spec.id)
+            if upload.note.concat:
+                resp.set_header("Upload-Concat", upload.note.concat)
+            if not upload.note.is_partial:
+                resp.set_header("Bucketline-Job", upload.spec.id)
             if upload.note.length is None:
                 resp.set_header("Upload-Defer-Length", "1")
             else:
@@ -124,6 +154,8 @@ class Tus:
         self._check_size(caller, length)
         async with self._service.uploads.hold(upload_id, self._allows(req)) as upload:
             upload.check_alive()
+            if upload.note.is_final:
+                raise Problem("final_upload", "It has the bytes of its partial uploads, and takes no others.")
             if offset != upload.offset:
                 raise Problem("wrong_offset", f"The next byte is {upload.offset}, not {offset}.")
             _check_fits(upload, length, caller.declared)
@@ -151,6 +183,8 @@ class Tus:
         def allows(spec: JobSpec) -> bool:
             if spec.owner != caller.owner and caller.who.sees is not None:
                 return False
+            if not spec.destinations:
+                return True  # a partial upload goes nowhere; the final one is looked at
             try:
                 check_spec(caller.who, spec, self._service)
             except Problem:
@@ -226,6 +260,16 @@ class Tus:
     def _expires(self, resp: Response, upload: Upload) -> None:
         if not upload.accepted:
             resp.set_header("Upload-Expires", headers.date(upload.expires))
+
+
+def _created(req: Request, resp: Response, job: str, *, is_job: bool, with_bytes: bool) -> None:
+    caller: Caller = req.scope["bucketline"]
+    resp.status = 201
+    resp.set_header("Location", f"{headers.PATH}/{job}")
+    if is_job:
+        resp.set_header("Bucketline-Job", job)
+    if not with_bytes and caller.declared != 0:
+        resp.set_header("Connection", "close")  # a body that means nothing here is not read
 
 
 async def _drain(body: Body, upload: Upload) -> None:

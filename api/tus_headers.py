@@ -10,14 +10,15 @@ from typing import Any
 
 from api.limits import LARGEST_LENGTH
 from api.problems import Problem
-from engine.partials import CHECKSUMS, Sum
+from engine.sums import CHECKSUMS, Sum
 
 VERSION = "1.0.0"
 PATH = "/v1/tus"
 CHUNK_TYPE = "application/offset+octet-stream"
-EXTENSIONS = "creation,creation-with-upload,creation-defer-length,termination,checksum,expiration"
+EXTENSIONS = "creation,creation-with-upload,creation-defer-length,termination,checksum,expiration,concatenation"
 MARKS = [(b"tus-resumable", VERSION.encode())]
 """What every answer below the address carries, refusals too."""
+_ADDRESS = re.compile(rf"(?:https?://[^/?#\s]+)?(?:/[^?#\s]*)?{PATH}/([^/?#\s]+)/?")
 _NUMBER = re.compile(r"[0-9]{1,19}")
 
 
@@ -52,6 +53,27 @@ def number(req: Any, name: str) -> int | None:
     if int(text) > LARGEST_LENGTH:
         raise Problem("too_large", "No file is that large.")
     return int(text)
+
+
+def concat(req: Any) -> list[str] | None:
+    """Of a creation: the uploads that a final one is made of, none for a partial one; None without Upload-Concat."""
+    header = req.get_header("Upload-Concat")
+    if header is None or header.strip() == "partial":
+        return None if header is None else []
+    kind, _, addresses = header.strip().partition(";")
+    if kind.strip() != "final" or not addresses.split():
+        raise Problem("bad_request", "Upload-Concat takes `partial`, or `final;` and the addresses of partial uploads.")
+    if req.get_header("Upload-Length") is not None or req.get_header("Upload-Defer-Length") is not None:
+        raise Problem("bad_request", "A final upload is as long as its parts: it has no length of its own.")
+    return [_upload_of(address) for address in addresses.split()]
+
+
+def _upload_of(address: str) -> str:
+    """The id in a relative or absolute address, whatever a proxy put before the path."""
+    found = _ADDRESS.fullmatch(address)
+    if found is None:
+        raise Problem("bad_request", f"{address[:200]!r} is not the address of an upload ({PATH}/…).")
+    return found[1]
 
 
 def length(req: Any) -> int | None:

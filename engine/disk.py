@@ -21,6 +21,8 @@ RETRY_FULL_SECONDS = 10
 _START_WRITING = 2  # SYNC_FILE_RANGE_WRITE
 _KEEP_SIZE = 1  # FALLOC_FL_KEEP_SIZE: the size of the file stays what was really received
 
+_COPY = 1 << 27  # bytes that one call may copy
+
 
 class Room(NamedTuple):
     """What the file system says about itself, in bytes; `files` is None where it has no fixed number of inodes."""
@@ -78,6 +80,22 @@ class Disk:
             rest = memoryview(b"".join(buffers))
             while left:
                 left -= os.write(fd, rest[-left:])
+
+    def copy(self, source: int, target: str, offset: int) -> int:
+        """All of `source` into the file `target` from `offset` on, by the kernel, which shares blocks where the file
+        system can; how many bytes that were.
+        """
+        begin, size = offset, os.fstat(source).st_size
+        fd = os.open(target, os.O_WRONLY | os.O_CLOEXEC)  # one that appends cannot be copied to
+        try:
+            while offset - begin < size:
+                copied = _copy_some(source, offset - begin, fd, offset, size - (offset - begin))
+                if not copied:
+                    raise OSError(errno.EIO, "a file became shorter while it was copied")
+                offset += copied
+        finally:
+            os.close(fd)
+        return size
 
     def write_at(self, fd: int, data: bytes, offset: int) -> None:
         """Overwrite a few bytes."""
@@ -137,6 +155,17 @@ class Directory:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def _copy_some(source: int, at: int, target: int, offset: int, size: int) -> int:
+    """Some bytes from one file to another, at most `size`. Where the kernel cannot, through 1 MiB of memory."""
+    if hasattr(os, "copy_file_range"):
+        try:
+            return os.copy_file_range(source, target, min(size, _COPY), at, offset)
+        except OSError as error:
+            if error.errno not in (errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EXDEV):
+                raise
+    return os.pwrite(target, os.pread(source, min(size, 1 << 20), at), offset)
 
 
 @functools.cache

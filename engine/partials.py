@@ -11,17 +11,14 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import os
 import secrets
-from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
-from backends.checksums import crc32c
 from engine.disk import Directory, Disk, explain
 from engine.errors import EngineError, SourceCorrupt
 from engine.layout import ID_LENGTH, Layout, checked, is_id
@@ -29,7 +26,6 @@ from engine.models import JobSpec, SubmitOptions
 from engine.space import Space
 
 BATCH = 1 << 20
-CHECKSUMS = ("sha1", "sha256", "md5", "crc32c")
 
 
 End = Literal["discard", "expire", "cancel"]
@@ -45,36 +41,24 @@ class Note(msgspec.Struct, kw_only=True, omit_defaults=True):
     """The header as the client sent it: it is given back."""
     proved: int | None = None
     """Set while a chunk with a checksum arrives: what lies behind it does not count until the checksum is compared."""
+    concat: str = ""
+    """The header Upload-Concat as the client sent it: `partial`, or `final;` and addresses."""
+    joined: str = ""
+    """Of a partial upload: the final one that has its bytes."""
     ended: str = ""
     """Why there will be no job."""
     end: End = "discard"
     """What is to become of the job in the ledger; counts when `ended` is set."""
 
+    @property
+    def is_partial(self) -> bool:
+        """Whether it will never be a job itself."""
+        return self.concat == "partial"
 
-class Sum:
-    """The checksum that a chunk was sent with, and the one that it has. Raises ValueError for one nobody can read."""
-
-    def __init__(self, algorithm: str, expected: str) -> None:
-        if algorithm not in CHECKSUMS:
-            raise ValueError(f"known are {', '.join(CHECKSUMS)}")
-        self.algorithm = algorithm
-        self._expected = b64decode(expected, validate=True)
-        self._crc = 0
-        self._hash = None if algorithm == "crc32c" else hashlib.new(algorithm, usedforsecurity=False)
-        if len(self._expected) != len(self._found()):
-            raise ValueError(f"it has not the length of a {algorithm}")
-
-    def update(self, data: bytes) -> None:
-        if self._hash is None:
-            self._crc = crc32c(data, self._crc)
-        else:
-            self._hash.update(data)
-
-    def matches(self) -> bool:
-        return self._expected == self._found()
-
-    def _found(self) -> bytes:
-        return self._crc.to_bytes(4, "big") if self._hash is None else self._hash.digest()
+    @property
+    def is_final(self) -> bool:
+        """Whether it is made of partial uploads, and takes no bytes."""
+        return self.concat.startswith("final")
 
 
 class Partials:
@@ -151,6 +135,14 @@ class Partials:
             raise
         return File(self, job_id, fd)
 
+    def offset(self, note: Note) -> int:
+        """The bytes that count of an upload that nobody may hold; 0 when the file is gone. Raises OSError."""
+        try:
+            size = os.stat(self.layout.partial(note.spec.id)).st_size
+        except FileNotFoundError:
+            return 0
+        return size if note.proved is None else min(size, note.proved)
+
     def touched(self, job_id: str) -> float | None:
         """When bytes came last, in seconds since the epoch; of a finished one, when it was finished."""
         for path in (self.layout.partial(job_id), self.layout.note(job_id)):
@@ -199,6 +191,7 @@ class File:
         self._disk = partials.disk
         self._space = partials.space
         self._fd = fd
+        self._path = partials.layout.partial(job_id)
         self._batch: list[bytes] = []
         self._batched = 0
         self._counted = False  # whether our share of the spool's room is counted by us, and not by the walk
@@ -212,11 +205,11 @@ class File:
         """The bytes on the disk."""
         return os.fstat(self._fd).st_size
 
-    def reserve(self, size: int) -> None:
+    def reserve(self, size: int, *, blocks: bool = True) -> None:
         """So many bytes will come: no other file gets their room. Raises SpoolFull."""
         self._announce(size)
         self._reserved += size
-        if size > BATCH:
+        if blocks and size > BATCH:
             try:
                 self._allocated = self._disk.allocate(self._fd, self.size + size)
             except OSError as error:
@@ -244,6 +237,14 @@ class File:
         except OSError as error:
             raise explain(error, "writing the file") from error
         self._wrote(size)
+
+    def append(self, other: File) -> None:
+        """All that is in another one, which keeps it."""
+        self._need(other.size)
+        try:
+            self._wrote(self._disk.copy(other._fd, self._path, self.size))
+        except OSError as error:
+            raise explain(error, "joining the files") from error
 
     def back_to(self, offset: int) -> None:
         """Drop what lies behind, written or not."""

@@ -35,6 +35,7 @@ from engine.restarts import remember_restart
 from engine.settler import Settler
 from engine.spool import Spool
 from engine.submission import Desk, wanted_digests
+from engine.tending import Tending
 from engine.uploads import Uploads
 from engine.views import job_view, parts_view
 
@@ -64,6 +65,7 @@ class AsyncService:
         self.minter = Minter(settings.broker_url, settings.node)
         self.feed = Feed(self.ledger)
         self.uploads = Uploads(self)
+        self._tending = Tending(self)
 
     async def start(self) -> None:
         """Opens the spool and starts the minter. Redis may be away: requests then say so."""
@@ -91,7 +93,7 @@ class AsyncService:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             await asyncio.to_thread(self.spool.tidy)
-            await self.uploads.tend()
+            await self._tending.tend()
             if await asyncio.to_thread(self.plugins.refresh, settled=True):
                 self.desk = Desk(self.plugins.current, self.settings)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +14,10 @@ from engine import operations
 from engine.adopted import Adopted
 from engine.errors import Conflict, EngineError, TooLarge
 from engine.models import JobSpec
-from engine.partials import End, File, Note, Sum
+from engine.partials import End, File, Note
 from engine.receptions import Candidate
 from engine.submission import wanted_digests
+from engine.sums import Sum
 from engine.turns import Turn
 
 if TYPE_CHECKING:
@@ -62,9 +63,14 @@ class Upload:
         return self._file.size if self.note.proved is None else min(self._file.size, self.note.proved)
 
     @property
+    def has_all(self) -> bool:
+        """Whether all bytes are there."""
+        return self._file is not None and not self.note.ended and self.offset == self.note.length
+
+    @property
     def is_whole(self) -> bool:
         """Whether all bytes are there and it is no job yet."""
-        return self._file is not None and not self.note.ended and self.offset == self.note.length
+        return self.has_all and not self.note.is_partial
 
     @property
     def accepted(self) -> bool:
@@ -94,8 +100,9 @@ class Upload:
             return
         if length < self.offset:
             raise TooLarge(f"{self.offset} bytes are here already.")
-        desk, spec = self._service.desk, self.spec
-        desk.prepare(self.note.options, size=length, owner=spec.owner, job=spec.id)
+        if not self.note.is_partial:
+            desk, spec = self._service.desk, self.spec
+            desk.prepare(self.note.options, size=length, owner=spec.owner, job=spec.id)
         self.note.length = length
         await asyncio.to_thread(self._partials.rewrite, self.note)
 
@@ -143,6 +150,23 @@ class Upload:
         await asyncio.to_thread(_settle, file)
         await self._tell()
         await self.check_wanted()
+
+    async def join(self, parts: Sequence[Upload]) -> None:
+        """Take all bytes of others, which are held too."""
+        file, sources = self._open(), [part._open() for part in parts]
+
+        def copy() -> None:
+            file.reserve(self.note.length or 0, blocks=False)  # the file system may share those that are there
+            for source in sources:
+                file.append(source)
+            _settle(file)
+
+        await asyncio.to_thread(copy)
+
+    async def belong_to(self, final: str) -> None:
+        """Its bytes are in a final upload now, as long as that lives."""
+        self.note.joined = final
+        await asyncio.to_thread(self._partials.rewrite, self.note)
 
     async def finish(self) -> dict[str, Any]:
         """Make it a job. Runs to its end even when the caller is cancelled; the lock is held until then."""
@@ -222,6 +246,8 @@ class Upload:
         """Publishes the offset; a silent Redis does not matter."""
         ledger, seconds = self._service.ledger, self._seconds + LEDGER_SLACK_SECONDS
         await self._service.uploads.whereabouts.note(self.spec.id, seconds)
+        if self.note.is_partial:
+            return
         with suppress(EngineError):
             state = await ledger.run(operations.received(self.spec.id, self.offset, seconds))
             self._cancelled = state in ("cancelling", "cancelled", "expired")

@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-import structlog
+import uuid_utils
 
 from engine import operations
 from engine.errors import EngineError, NotFound
+from engine.joining import Final, join
 from engine.layout import is_id
 from engine.models import JobSpec, SubmitOptions
 from engine.partials import End, File, Note
 from engine.turns import ASK_SECONDS, WAIT_SECONDS, Interrupted, Turn, Turns
-from engine.upload import LEDGER_SLACK_SECONDS, Upload, tell_end
+from engine.upload import LEDGER_SLACK_SECONDS, Upload
 from engine.whereabouts import Whereabouts
 
 if TYPE_CHECKING:
     from engine.service import AsyncService
-
-log = structlog.get_logger("bucketline.uploads")
-
-TEND_SECONDS = 30.0
 
 
 def _any(spec: JobSpec) -> bool:
@@ -39,7 +35,6 @@ class Uploads:
         self._service = service
         self._turns = Turns(service.ledger)
         self.whereabouts = Whereabouts(service.ledger, service.settings.node)
-        self._tended = 0.0
 
     @property
     def seconds(self) -> float:
@@ -48,10 +43,24 @@ class Uploads:
 
     async def create(self, spec: JobSpec, options: SubmitOptions, *, length: int | None, metadata: str | None) -> str:
         """A new upload of what was prepared of these options. Its id is that of the job it will be."""
-        self._service.room(length)
-        lasts = self.seconds + LEDGER_SLACK_SECONDS
-        await self._service.ledger.run(operations.receive(spec, length, lasts, retained=True))
-        note = Note(spec=spec, options=options, length=length, metadata=metadata)
+        return await self.make(Note(spec=spec, options=options, length=length, metadata=metadata))
+
+    async def create_partial(self, *, length: int | None, metadata: str | None, owner: str) -> str:
+        """A new upload that will be a part of others (`joining`), and never a job."""
+        spec = JobSpec(
+            id=str(uuid_utils.uuid7()), created_ms=int(time.time() * 1000), name="partial", key=None, key_template="",
+            destinations=[], owner=owner, node=self._service.settings.node,
+        )  # fmt: skip
+        return await self.make(
+            Note(spec=spec, options=SubmitOptions(), length=length, metadata=metadata, concat="partial")
+        )
+
+    async def make(self, note: Note) -> str:
+        """The upload, without bytes."""
+        spec, lasts = note.spec, self.seconds + LEDGER_SLACK_SECONDS
+        self._service.room(note.length)
+        if not note.is_partial:
+            await self._service.ledger.run(operations.receive(spec, note.length, lasts, retained=True))
         try:
             await asyncio.to_thread(self._service.spool.partials.create, note)
         except EngineError:
@@ -60,6 +69,23 @@ class Uploads:
         await self.whereabouts.note(spec.id, lasts)
         return spec.id
 
+    async def join(
+        self,
+        prepare: Callable[[int], Awaitable[JobSpec]],
+        options: SubmitOptions,
+        parts: Sequence[str],
+        *,
+        concat: str,
+        metadata: str | None,
+        allows: Callable[[JobSpec], bool] = _any,
+    ) -> str:
+        """A new upload that has all bytes of these partial ones, in this order; it is a job when this returns.
+
+        prepare: makes the job, once its size is known.
+        """
+        final = Final(prepare, options, concat, metadata)
+        return await join(self._service, parts, final, allows)
+
     @asynccontextmanager
     async def hold(self, job: str, allows: Callable[[JobSpec], bool] = _any) -> AsyncIterator[Upload]:
         """The upload for this caller alone; an older request that still sends to it is interrupted.
@@ -67,12 +93,7 @@ class Uploads:
         Raises NotFound (also when `allows` says no), Elsewhere, Gone, Interrupted or LedgerUnavailable. Whatever was
         written is kept when this ends.
         """
-        if not is_id(job):
-            raise _unknown()
-        known = await self._read(job)
-        if known is None:
-            await self.whereabouts.check(job)
-        if known is None or not allows(known.spec):
+        if not allows((await self.note(job)).spec):
             raise _unknown()
         turn = await self._turns.take(job)
         upload: Upload | None = None
@@ -88,59 +109,23 @@ class Uploads:
         finally:
             await asyncio.shield(asyncio.ensure_future(self._let_go(turn, upload)))
 
+    async def note(self, job: str) -> Note:
+        """What is known of an upload. Raises NotFound, Elsewhere or LedgerUnavailable."""
+        note = await self._read(job) if is_id(job) else None
+        if note is None:
+            if is_id(job):
+                await self.whereabouts.check(job)
+            raise _unknown()
+        return note
+
     async def remove(self, job: str, end: End = "cancel", *, allows: Callable[[JobSpec], bool] = _any) -> None:
         """Terminate: the bytes are gone, and the job ends. One that was accepted goes on."""
         async with self.hold(job, allows) as upload:
             upload.check_alive()
-            await upload.end("It was terminated by its client.", end)
-
-    async def tend(self) -> None:
-        """Now and then: removes what has expired, and accepts what was whole when its process died."""
-        pause = min(TEND_SECONDS, self.seconds / 2)
-        if time.monotonic() < self._tended + pause:
-            return
-        self._tended = time.monotonic()
-        found: list[tuple[str, bool]] = []
-        with suppress(OSError):  # a disk in trouble tells those who need it
-            found = await asyncio.to_thread(self._neglected)
-        for job, whole in found:
-            try:
-                await self._tend_one(job, whole)
-            except EngineError as error:
-                log.warning("an upload could not be tended; the next round tries again", job=job, code=error.code)
+            await upload.end("It was terminated by its client.", "discard" if upload.accepted else end)
 
     async def stop(self) -> None:
         await self._turns.stop()
-
-    async def _tend_one(self, job: str, whole: bool) -> None:
-        partials = self._service.spool.partials
-        note = await self._read(job)
-        if note is None:
-            await asyncio.to_thread(partials.drop_bytes, job)  # a crash before its note was written, or after it went
-        elif note.ended or not (whole or await asyncio.to_thread(os.path.exists, partials.layout.partial(job))):
-            if note.ended:
-                await tell_end(self._service, note)  # whoever ended it may have died before it could
-            await asyncio.to_thread(partials.forget, job)
-        else:
-            async with self.hold(job) as upload:
-                if upload.is_whole:
-                    await upload.finish()
-                elif upload.expired:
-                    await upload.end("It expired.", "expire")
-
-    def _neglected(self) -> list[tuple[str, bool]]:
-        """Those with something to do, and whether all their bytes are there."""
-        partials = self._service.spool.partials
-        found: dict[str, bool] = {}
-        for job, entry in partials.names():
-            touched = partials.touched(job) or 0.0
-            with suppress(OSError, EngineError):
-                old = time.time() > max(touched, entry.stat().st_mtime) + self.seconds
-                note = partials.read(job) if not old and entry.name == job else None
-                whole = note is not None and not note.ended and note.length == entry.stat().st_size
-                if old or (whole and time.time() > touched + TEND_SECONDS):
-                    found[job] = whole
-        return list(found.items())
 
     async def _file(self, turn: Turn) -> File | None:
         deadline = asyncio.get_running_loop().time() + WAIT_SECONDS

@@ -273,6 +273,20 @@ def test_a_page_goes_on_with_its_upload_when_its_token_has_ended(keys: Keys) -> 
     assert begun(client, 900).status_code == 201
 
 
+def test_parts_of_others_cannot_be_joined(keys: Keys) -> None:
+    (_, client), (_, other) = keys.add(), keys.add()
+    _, page = keys.token(client, uploads=2, prefix="u/7")
+    partial = {**CHUNK, "upload-length": "3", "upload-concat": "partial"}
+    place = page.post("/v1/tus", headers=partial, content=b"abc").headers["location"]
+
+    for who, status in ((other, 422), (page, 201)):
+        answer = who.post("/v1/tus", headers={**TUS, "upload-concat": f"final;{place} {place}"})
+        assert (answer.status_code, "location" in answer.headers) == (status, status == 201), answer.text
+    job = client.get(f"/v1/jobs/{answer.headers['bucketline-job']}").json()
+    assert (job["key"][:4], job["size"]) == ("u/7/", 6)
+    assert page.post("/v1/tus", headers=partial, content=b"abc").json()["code"] == "token_used_up"
+
+
 def test_the_client_makes_tokens(keys: Keys) -> None:
     keys.add()
     with Client(keys.stack.talk.url, keys.secrets[-1]) as view:

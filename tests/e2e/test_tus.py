@@ -96,7 +96,7 @@ def _says_what_it_can(answer: httpx.Response) -> None:
     assert answer.headers["Tus-Version"] == answer.headers["Tus-Resumable"] == "1.0.0"
     assert answer.headers["Tus-Max-Size"] == str(MAX)
     assert answer.headers["Tus-Checksum-Algorithm"] == "sha1,sha256,md5,crc32c"
-    assert "creation-with-upload" in answer.headers["Tus-Extension"].split(",")
+    assert {"creation-with-upload", "concatenation"} <= set(answer.headers["Tus-Extension"].split(","))
 
 
 @pytest.mark.parametrize("version", [None, "0.2.2"])
@@ -318,6 +318,152 @@ def test_method_override(http: httpx.Client) -> None:
     assert http.post(url, headers=headers, content=b"ab").headers["Upload-Offset"] == "2"
     assert http.post(url, headers=V | {"X-HTTP-Method-Override": "DELETE"}).status_code == 204
     assert http.post(url, headers=V).status_code == 405
+
+
+# -- concatenation ----------------------------------------------------------------------------------------------------
+
+
+def part(http: httpx.Client, content: bytes, length: int | None = None) -> str:
+    url = made(http, len(content) if length is None else length, Upload_Concat="partial")
+    assert patch(http, url, 0, content).status_code == 204
+    return url
+
+
+def test_partial_uploads_are_joined(http: httpx.Client, bucket: Bucket) -> None:
+    """They are no jobs; sent in any order, joined in the order that is said, by relative or absolute addresses."""
+    stack, root = bucket
+    contents = [bytes([number]) * (300_000 + number) for number in range(3)]
+    urls = [part(http, content) for content in reversed(contents)][::-1]
+    for url in urls:
+        looked = http.head(url, headers=V).headers
+        assert (looked["Upload-Concat"], looked["Upload-Length"]) == ("partial", looked["Upload-Offset"])
+        assert "Bucketline-Job" not in looked
+        assert http.get(f"/v1/jobs/{url.rpartition('/')[2]}").status_code == 404
+    whole = b"".join(contents)
+    sums = f"sha256:{hashlib.sha256(whole).hexdigest()}"
+    concat = f"final;{urls[0]} {stack.talk.url}{urls[1]} https://proxy.example/files{urls[2]}"
+    answer = create(http, Upload_Concat=concat, Upload_Metadata=meta(key="joined", checksum=sums))
+    assert answer.status_code == 201, answer.text
+    final = answer.headers["Location"]
+    looked = http.head(final, headers=V).headers
+    assert (looked["Upload-Concat"], looked["Upload-Length"]) == (concat, str(len(whole)))
+    assert looked["Upload-Offset"] == str(len(whole))
+    assert patch(http, final, len(whole), b"").status_code == 403
+    assert stack.talk.until(answer.headers["Bucketline-Job"], "succeeded")["size"] == len(whole)
+    assert (root / "joined").read_bytes() == whole
+    assert not [one for one in (stack.spool / "tus").iterdir() if one.name in {url[8:] for url in urls}]
+
+    again = create(http, Upload_Concat=concat, Upload_Metadata=meta(key="joined"))
+    assert (again.status_code, again.headers["Location"]) == (201, final), "the answer may have been lost"
+    reordered = create(http, Upload_Concat=f"final;{urls[1]} {urls[0]} {urls[2]}")
+    assert reordered.status_code == 422, "they are used up"
+
+
+def test_one_part_may_be_there_twice_and_another_be_empty(http: httpx.Client, bucket: Bucket) -> None:
+    url, nothing = part(http, b"abc"), part(http, b"")
+    answer = create(http, Upload_Concat=f"final;{url} {nothing} {url}", Upload_Metadata=meta(key="twice"))
+    bucket[0].talk.until(answer.headers["Bucketline-Job"], "succeeded")
+    assert (bucket[1] / "twice").read_bytes() == b"abcabc"
+
+
+def test_the_parts_that_are_not_ready_are_named(http: httpx.Client, bucket: Bucket) -> None:
+    ready, half, whole, gone = part(http, b"abc"), part(http, b"abc", 5), made(http, 3), part(http, b"x")
+    deferred = made(http, Upload_Defer_Length="1", Upload_Concat="partial")
+    assert http.delete(gone, headers=V).status_code == 204
+    unknown = "/v1/tus/00000000-0000-0000-0000-000000000000"
+    urls = [ready, half, whole, gone, deferred, unknown]
+    answer = create(http, Upload_Concat="final;" + " ".join(urls), Upload_Metadata=meta(labels="of=unready"))
+    assert (answer.status_code, "Location" in answer.headers) == (422, False)
+    faults = {error["pointer"]: error["detail"] for error in answer.json()["errors"]}
+    assert sorted(faults) == [f"/concat/{number}" for number in range(1, 6)]
+    words = ["3 of 5 bytes", "no partial upload", "terminated", "0 of ? bytes", "unknown"]
+    for (pointer, detail), word in zip(sorted(faults.items()), words, strict=True):
+        assert word in detail, pointer
+        assert urls[int(pointer[-1])][8:] in detail
+    assert offset(http, ready) == 3, "it is still there"
+    assert http.get("/v1/jobs?label.of=unready").json()["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Upload-Concat": "final"}, 400),
+        ({"Upload-Concat": "final;"}, 400),
+        ({"Upload-Concat": "whole"}, 400),
+        ({"Upload-Concat": "final;/v1/jobs/x"}, 400),
+        ({"Upload-Concat": "final;/v1/tus/../x"}, 400),
+        ({"Upload-Concat": "final;/v1/tus/%2e%2e"}, 422),
+        ({"Upload-Concat": "final;PART", "Upload-Length": "1"}, 400),
+        ({"Upload-Concat": "final;PART", "Upload-Metadata": meta(destinations="nowhere")}, 422),
+        ({"Upload-Concat": "final;PART", "Upload-Metadata": meta(checksum="sha256:" + "0" * 64)}, 422),
+        ({"Upload-Concat": "final;PART PART PART PART PART"}, 413),
+        ({"Upload-Concat": "partial"}, 400),
+        ({"Upload-Concat": "partial", "Upload-Length": str(MAX + 1)}, 413),
+    ],
+)
+def test_refused_concatenation(http: httpx.Client, bucket: Bucket, headers: dict[str, str], status: int) -> None:
+    url = part(http, bytes(1 << 20)) if "PART" in headers["Upload-Concat"] else ""
+    answer = create(http, **{name: value.replace("PART", url) for name, value in headers.items()})
+    assert answer.status_code == status, answer.text
+    assert "Location" not in answer.headers
+    if url:
+        receiving = http.get("/v1/jobs?state=receiving&limit=500").json()["items"]
+        assert not [one for one in receiving if one["size"] == 1 << 20]
+        assert offset(http, url) == 1 << 20
+        answer = create(http, Upload_Concat=f"final;{url}")
+        assert answer.status_code == 201, "it can be joined otherwise"
+
+
+def test_a_final_upload_takes_no_bytes(http: httpx.Client) -> None:
+    answer = create(http, None, b"more", Content_Type=CHUNK, Upload_Concat=f"final;{part(http, b'abc')}")
+    assert (answer.status_code, "Location" in answer.headers) == (400, False)
+
+
+def test_partial_uploads_break_and_go_on_like_others(http: httpx.Client, bucket: Bucket) -> None:
+    url = made(http, 1000, Upload_Concat="partial")
+    raw(bucket[0], url, 0, 1000, b"x" * 700).close()
+    eventually(lambda: offset(http, url) == 700, "what came is kept")
+    assert patch(http, url, 700, b"y" * 300).status_code == 204
+    assert "Upload-Expires" in http.head(url, headers=V).headers
+    assert http.delete(url, headers=V).status_code == 204
+    assert http.head(url, headers=V).status_code == 410
+
+
+def test_killed_while_joining(tmp_path: Path) -> None:
+    """Before the ledger hears of the job: it is made, once, and whoever asks again for it gets the same."""
+    with Stack(_plugins(tmp_path)) as stack:
+        stack.valkey.start()
+        stack.environ["BUCKETLINE_REDIS_URL"] = stack.valkey.url
+        wire = stack.wire()
+        api = stack.api(**wire.environ)
+        concat = f"final;{part(stack.talk.http, b'ab')} {part(stack.talk.http, b'cd')}"
+        headers = {"Upload_Concat": concat, "Upload_Metadata": meta(key="joined")}
+        gate = wire.stop_at("call", "accept")
+        with ThreadPoolExecutor() as threads:
+            answer = threads.submit(create, stack.talk.http, **headers)
+            gate.wait("the file is durable")
+            api.kill()
+            with pytest.raises(httpx.TransportError):
+                answer.result()
+        gate.drop()
+        stack.api()
+        stack.worker()
+        again = create(stack.talk.http, **headers)
+        assert again.status_code == 201
+        stack.talk.until(again.headers["Bucketline-Job"], "succeeded")
+        assert (tmp_path / "joined").read_bytes() == b"abcd"
+        assert len(stack.talk.http.get("/v1/jobs").json()["items"]) == 1
+        assert [path.name for path in (stack.spool / "tus").iterdir() if path.suffix != ".json"] == []
+
+
+def test_joining_is_refused_where_there_is_no_room(tmp_path: Path) -> None:
+    with Stack(_plugins(tmp_path), BUCKETLINE_SPOOL_LIMIT="5MiB") as stack:
+        stack.start(workers=0)
+        http = stack.talk.http
+        urls = [part(http, bytes(3 << 19)) for _ in range(2)]
+        assert create(http, Upload_Concat="final;" + " ".join(urls)).status_code == 507
+        assert [offset(http, url) for url in urls] == [3 << 19, 3 << 19]
+        assert http.get("/v1/jobs").json()["items"] == []
 
 
 # -- breaks -----------------------------------------------------------------------------------------------------------
