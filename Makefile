@@ -37,14 +37,15 @@ $(STAMP):
 	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $(STAMP)
 
-# Azurite, the emulator of Azure Storage, for its tests: once, and only where there is npm. Node brings certificates of
-# its own; behind a proxy that re-signs, those of the machine are needed too, and npm would try again for an hour.
-NODE   := $(VENV)/node/.azurite-3.37.0
+# Azurite, the emulator of Azure Storage, and a client of tus, for their tests: once, and only where there is npm. Node
+# brings certificates of its own; behind a proxy that re-signs, those of the machine are needed too, and npm would try
+# again for an hour.
+NODE   := $(VENV)/node/.azurite-3.37.0-tus-js-client-4.3.1
 $(NODE): | setup
 	@if command -v npm >/dev/null; then \
 	  export NODE_EXTRA_CA_CERTS="$${NODE_EXTRA_CA_CERTS:-/etc/ssl/certs/ca-certificates.crt}"; \
-	  timeout 600 npm install --fetch-retries 1 --prefix $(VENV)/node --no-package-lock --no-audit --no-fund --silent azurite@3.37.0 && touch $(NODE); \
-	else echo 'npm is not here: the tests of Azure on Azurite are skipped' >&2; fi
+	  timeout 600 npm install --fetch-retries 1 --prefix $(VENV)/node --no-package-lock --no-audit --no-fund --silent azurite@3.37.0 tus-js-client@4.3.1 && touch $(NODE); \
+	else echo 'npm is not here: the tests of Azure on Azurite, and of tus-js-client, are skipped' >&2; fi
 
 test: setup $(NODE)
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)

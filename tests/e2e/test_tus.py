@@ -6,7 +6,11 @@ import base64
 import hashlib
 import importlib
 import importlib.util
+import json
+import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,8 +22,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.e2e.stack import Stack
-from tests.servers import eventually, needs
+from tests.backends.proxy import Proxy
+from tests.e2e.stack import PATIENCE, Stack
+from tests.servers import eventually, needs, program
 
 CHUNK = "application/offset+octet-stream"
 V = {"Tus-Resumable": "1.0.0"}
@@ -600,6 +605,43 @@ def test_a_stock_client(bucket: Bucket, tmp_path: Path) -> None:
     stack.talk.until(first.url.rpartition("/")[2], "succeeded")
     assert (root / "tuspy").read_bytes() == file.read_bytes()
     assert stack.talk.until(bare.url.rpartition("/")[2], "succeeded")["size"] == file.stat().st_size
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"chunkSize": 5 << 20}, {"parallelUploads": 3}], ids=["one", "chunks", "parts"]
+)
+def test_the_client_of_browsers_goes_on_after_every_cut(tmp_path: Path, options: dict[str, Any]) -> None:
+    """tus-js-client behind a line that breaks twice."""
+    modules = Path(sys.prefix) / "node" / "node_modules"
+    needs((modules / "tus-js-client").is_dir(), "tus-js-client")
+    node, file = program("node"), tmp_path / "film.bin"
+    with file.open("wb") as stream:
+        for number in range(48):
+            stream.write(hashlib.sha256(bytes([number])).digest() * (1 << 15))
+    with Stack(_plugins(tmp_path)) as stack:
+        stack.start()
+        size, key = file.stat().st_size, "/".join(["js", *options])
+        with Proxy(urlsplit(stack.talk.url).port or 0) as proxy:
+            told = json.dumps({"metadata": {"key": key, "filename": "film.bin"}, **options})
+            command = [node, str(Path(__file__).with_name("tus_client.cjs"))]
+            with subprocess.Popen(
+                [*command, f"http://127.0.0.1:{proxy.port}/v1/tus", str(file), told],
+                stdout=subprocess.PIPE, text=True, env={**os.environ, "NODE_PATH": str(modules)},
+            ) as client:  # fmt: skip
+                cuts = [size // 8, size // 2]
+                for line in client.stdout or ():
+                    event = json.loads(line)
+                    if cuts and event.get("sent", 0) >= cuts[0]:
+                        cuts.pop(0)
+                        proxy.hang()
+                        proxy.cut()
+                        proxy.flow()
+                assert client.wait(PATIENCE) == 0
+        assert not cuts
+        jobs = stack.talk.http.get("/v1/jobs").json()["items"]
+        assert [(one["key"], one["size"]) for one in jobs] == [(key, size)]
+        stack.talk.until(jobs[0]["id"], "succeeded")
+        assert (tmp_path / key).read_bytes() == file.read_bytes()
 
 
 def test_expiration(tmp_path: Path) -> None:
