@@ -1,12 +1,13 @@
-"""Live events: one reader of the global feed per process, which wakes everybody who watches a job."""
+"""Live events: one reader of the global feed per process, which tells everybody who watches."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator
-from typing import Any, NamedTuple
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -20,6 +21,11 @@ from engine.views import job_view
 BLOCK_MS = 5000
 PAGE = 200
 LOOKS = 3  # at a job that is changing under our eyes, before an older event may be told behind a newer picture
+ASKING = 16
+"""Watchers may ask Redis so many things at once; thousands of them leave connections for everybody else."""
+RECENT = 1000
+T = TypeVar("T")
+Entry = tuple[str, str, bytes, str]
 _STREAM_ID = re.compile(r"\d{1,20}-\d{1,20}")
 
 
@@ -31,14 +37,49 @@ class Event(NamedTuple):
     data: Any
 
 
+class _Recent:
+    """The newest entries of the feed, as far as they were read without a gap."""
+
+    def __init__(self) -> None:
+        self._entries: deque[tuple[tuple[int, int], Entry]] = deque()
+        self._after: tuple[int, int] | None = None
+
+    def begin(self, after: str | None) -> None:
+        """Everything behind this id will be added. None: nothing is known any more."""
+        self._entries.clear()
+        self._after = None if after is None else _order(after)
+
+    def add(self, entries: list[Entry]) -> None:
+        self._entries.extend((_order(entry[0]), entry) for entry in entries)
+        while len(self._entries) > RECENT:
+            self._after = self._entries.popleft()[0]
+
+    def behind(self, last: str) -> list[Entry] | None:
+        """The entries behind this id, or None when some of them may not be here."""
+        wanted = _order(last)
+        if self._after is None or wanted < self._after:
+            return None
+        found = []
+        for order, entry in reversed(self._entries):
+            if order <= wanted:
+                break
+            found.append(entry)
+        return found[::-1]
+
+
 class Feed:
-    """Everybody waits for the next entry of the feed. Each then reads what is new in the stream it watches."""
+    """Everybody waits for the next entry of the feed. Who watches one job then reads what is new in its stream; who
+    watches all is told what the one reader read.
+    """
 
     def __init__(self, ledger: AsyncLedger) -> None:
         self._ledger = ledger
         self._watched: dict[str, set[asyncio.Event]] = {}
         self._everything: set[asyncio.Event] = set()
         self._reader: asyncio.Task[None] | None = None
+        self._recent = _Recent()
+        self._views: dict[str, asyncio.Task[dict[str, Any] | None]] = {}
+        self._asking = asyncio.Semaphore(ASKING)
 
     async def stop(self) -> None:
         while self._reader and not self._reader.done():
@@ -69,16 +110,19 @@ class Feed:
             try:
                 if not after:
                     _, after = await self._ledger.bounds("feed")
+                    self._recent.begin(after)
                     self._ring(self._all())  # what came until here, everybody reads for himself: there is no gap
                 entries = await self._ledger.events("feed", after, count=500, block_ms=BLOCK_MS)
             except LedgerUnavailable:
                 after = ""
+                self._recent.begin(None)
                 await asyncio.sleep(1.0)
                 continue
             if not entries:
                 self._ring(self._all())  # a slow heartbeat: nobody depends on a single wake-up
                 continue
             after = entries[-1][0]
+            self._recent.add(entries)
             for _, _, data, _ in entries:
                 self._ring(self._watched.get(msgspec.json.decode(data)["id"], set()))
             self._ring(self._everything)
@@ -104,7 +148,7 @@ class Feed:
             if over:
                 return
             while True:
-                entries = await self._ledger.events(key, after, count=PAGE)
+                entries = await self._ask(self._ledger.events(key, after, count=PAGE))
                 for event_id, kind, data, _ in entries:
                     after = event_id
                     if kind == "gone":
@@ -142,23 +186,27 @@ class Feed:
         looks = 0
         while True:
             # The ids first: an event between the two looks is then told once more, and not lost. It may be the end.
-            first, newest = await self._ledger.bounds(key)
+            first, newest = await self._ask(self._ledger.bounds(key))
             record = await self._record(job)
             if record is None:
                 raise NotFound("There is no job with this id.")
             looks += 1
-            if looks == LOOKS or await self._ledger.bounds(key) == (first, newest):
+            if looks == LOOKS or await self._ask(self._ledger.bounds(key)) == (first, newest):
                 return record, first, newest
 
     async def _record(self, job: str) -> JobRecord | None:
-        return (await self._ledger.run(operations.read_jobs([job])))[0]
+        return (await self._ask(self._ledger.run(operations.read_jobs([job]))))[0]
 
     async def _view(self, job: str) -> dict[str, Any] | None:
         record = await self._record(job)
         return job_view(record) if record else None
 
     async def _exists(self, job: str) -> bool:
-        return (await self._ledger.run(operations.states([job])))[job][0] != ""
+        return (await self._ask(self._ledger.run(operations.states([job]))))[job][0] != ""
+
+    async def _ask(self, question: Awaitable[T]) -> T:
+        async with self._asking:
+            return await question
 
     # ------------------------------------------------------------------ all jobs
 
@@ -167,7 +215,7 @@ class Feed:
         `state` carry the whole job.
         """
         with self.watching(None) as bell:
-            first, newest = await self._ledger.bounds("feed")
+            first, newest = await self._ask(self._ledger.bounds("feed"))
             after = newest
             if (
                 last is not None
@@ -178,17 +226,33 @@ class Feed:
                 after = last
             while True:
                 bell.clear()
-                entries = await self._ledger.events("feed", after, count=PAGE)
+                recent = self._recent.behind(after)
+                entries = recent
+                if entries is None:
+                    entries = await self._ask(self._ledger.events("feed", after, count=PAGE))
                 for event_id, kind, data, whose in entries:
                     after = event_id
                     if owner is not None and whose != owner:
                         continue
                     payload = msgspec.json.decode(data)
                     if kind in ("end", "state"):
-                        payload = await self._view(payload["id"]) or payload
+                        payload = await self._view_at(event_id, payload["id"]) or payload
                     yield Event(event_id, kind, payload)
-                if len(entries) < PAGE:  # else there may be more, for which no bell rings
+                if recent is not None or len(entries) < PAGE:  # else there may be more, for which no bell rings
                     await bell.wait()
+
+    async def _view_at(self, event_id: str, job: str) -> dict[str, Any] | None:
+        """The job when this was told of it: read once for all who watch."""
+        task = self._views.get(event_id)
+        if task is None:
+            task = self._views[event_id] = asyncio.get_running_loop().create_task(self._view(job))
+            while len(self._views) > PAGE:
+                del self._views[next(iter(self._views))]
+        try:
+            return await asyncio.shield(task)
+        except EngineError:
+            self._views.pop(event_id, None)
+            raise
 
 
 def _order(stream_id: str) -> tuple[int, int]:

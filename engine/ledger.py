@@ -6,6 +6,7 @@ Which keys there are, and what may happen to them, is written in scripts/prelude
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import hashlib
 import time
@@ -28,6 +29,9 @@ T = TypeVar("T")
 PREFIX = "bucketline:"
 RETRY_AFTER_SECONDS = 2.0
 FRESH_SECONDS = 1.0
+CONNECTIONS = 128
+CALLS_AT_ONCE = 112
+"""A pool that is used up refuses at once; a crowd waits its turn instead. The others are for who keeps one for long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,25 +121,28 @@ class Ledger:
 
 
 class AsyncLedger:
-    """Runs operations on an asynchronous connection pool. No call takes longer than `timeout_seconds`."""
+    """Runs operations on an asynchronous connection pool. No call takes longer than `timeout_seconds`, which includes
+    the wait for a connection where there is a crowd.
+    """
 
     def __init__(self, url: str, *, timeout_seconds: float = 2.0, prefix: str = PREFIX) -> None:
         self.prefix = prefix
         self.timeout_seconds = timeout_seconds
         self._answered_at = float("-inf")
+        self._turns = asyncio.Semaphore(CALLS_AT_ONCE)
         self.client: redis.asyncio.Redis = redis.asyncio.Redis.from_url(
             url,
             socket_timeout=None,  # every call has its own limit below; one that waits for events outlasts any fixed one
             socket_connect_timeout=timeout_seconds,
             retry=None,
-            max_connections=128,
+            max_connections=CONNECTIONS,
             protocol=3,
         )
 
     async def run(self, operation: Operation[T]) -> T:
         code = script(operation.script)
         try:
-            async with asyncio.timeout(self.timeout_seconds):
+            async with asyncio.timeout(self.timeout_seconds), self._turns:
                 reply = await self._eval(code, operation)
         except (RedisError, OSError, TimeoutError) as error:
             self._answered_at = float("-inf")
@@ -157,6 +164,14 @@ class AsyncLedger:
         except NoScriptError:
             return await self.client.eval(code.source, 1, self.prefix, *operation.args)
 
+    async def call(self, *words: Any) -> Any:
+        """One command of Redis, on keys that begin with the prefix."""
+        try:
+            async with asyncio.timeout(self.timeout_seconds), self._turns:
+                return await self.client.execute_command(*words)  # type: ignore[no-untyped-call]
+        except (RedisError, OSError, TimeoutError) as error:
+            raise unavailable(error) from error
+
     async def events(
         self, key: str, after: str, *, count: int = 200, block_ms: int | None = None
     ) -> list[tuple[str, str, bytes, str]]:
@@ -165,7 +180,8 @@ class AsyncLedger:
         """
         limit = self.timeout_seconds + (block_ms or 0) / 1000
         try:
-            async with asyncio.timeout(limit):
+            # One that waits for events keeps its connection for long, and takes no turn: there is one in a process.
+            async with asyncio.timeout(limit), self._turns if block_ms is None else contextlib.nullcontext():
                 found: Any = await self.client.xread({self.prefix + key: after}, count=count, block=block_ms)
         except (RedisError, OSError, TimeoutError) as error:
             raise unavailable(error) from error
@@ -181,7 +197,7 @@ class AsyncLedger:
     async def bounds(self, key: str) -> tuple[str, str]:
         """The first and last id of an event stream, '0-0' for none."""
         try:
-            async with asyncio.timeout(self.timeout_seconds):
+            async with asyncio.timeout(self.timeout_seconds), self._turns:
                 first: Any = await self.client.xrange(self.prefix + key, count=1)
                 last: Any = await self.client.xrevrange(self.prefix + key, count=1)
         except (RedisError, OSError, TimeoutError) as error:

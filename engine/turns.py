@@ -16,7 +16,7 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from engine.errors import EngineError
-from engine.ledger import AsyncLedger, unavailable
+from engine.ledger import AsyncLedger
 
 LOCK_SECONDS = 5.0
 WAIT_SECONDS = 20.0
@@ -87,7 +87,7 @@ class Turns:
             self._listening = asyncio.create_task(self._listen())
         turn = Turn(name, secrets.token_hex(16))
         deadline = asyncio.get_running_loop().time() + WAIT_SECONDS
-        while not await self._call("SET", self._key(name), turn.token, "NX", "PX", _ms()):
+        while not await self._ledger.call("SET", self._key(name), turn.token, "NX", "PX", _ms()):
             if asyncio.get_running_loop().time() > deadline:
                 raise Interrupted("Another request still works on this upload; try again in a moment.", retry_after=1)
             await self.ask(turn)
@@ -98,7 +98,7 @@ class Turns:
 
     async def ask(self, turn: Turn) -> None:
         """Ask whoever works on the same upload to let go."""
-        await self._call("PUBLISH", self._ledger.prefix + _CHANNEL, f"{turn.name} {turn.token}")
+        await self._ledger.call("PUBLISH", self._ledger.prefix + _CHANNEL, f"{turn.name} {turn.token}")
 
     async def leave(self, turn: Turn) -> None:
         """Let go. Without Redis the lock runs out by itself."""
@@ -107,7 +107,7 @@ class Turns:
         if refresher := self._refreshers.pop(turn.token, None):
             refresher.cancel()
         with suppress(EngineError):
-            await self._call("EVAL", _RELEASE, 1, self._key(turn.name), turn.token)
+            await self._ledger.call("EVAL", _RELEASE, 1, self._key(turn.name), turn.token)
 
     async def stop(self) -> None:
         for task in [self._listening, *self._refreshers.values()]:
@@ -118,7 +118,7 @@ class Turns:
         while True:
             await asyncio.sleep(LOCK_SECONDS / 3)
             with suppress(EngineError):
-                await self._call("EVAL", _REFRESH, 1, self._key(turn.name), turn.token, _ms())
+                await self._ledger.call("EVAL", _REFRESH, 1, self._key(turn.name), turn.token, _ms())
 
     async def _listen(self) -> None:
         while True:
@@ -138,14 +138,6 @@ class Turns:
 
     def _key(self, name: str) -> str:
         return f"{self._ledger.prefix}tus:{name}:lock"
-
-    async def _call(self, *words: Any) -> Any:
-        try:
-            async with asyncio.timeout(self._ledger.timeout_seconds):
-                client: Any = self._ledger.client
-                return await client.execute_command(*words)
-        except (RedisError, OSError, TimeoutError) as error:
-            raise unavailable(error) from error
 
 
 def _ms() -> int:

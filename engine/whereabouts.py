@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import suppress
-from typing import Any
-
-from redis.exceptions import RedisError
 
 from engine.errors import EngineError
-from engine.ledger import AsyncLedger, unavailable
+from engine.ledger import AsyncLedger
 
 
 class Elsewhere(EngineError):
@@ -28,11 +24,11 @@ class Whereabouts:
     async def note(self, upload: str, seconds: float) -> None:
         """It is here, for so long. A silent Redis does not matter: the next chunk notes it again."""
         with suppress(EngineError):
-            await self._call("SET", self._key(upload), self._node, "PX", int(seconds * 1000))
+            await self._ledger.call("SET", self._key(upload), self._node, "PX", int(seconds * 1000))
 
     async def check(self, upload: str) -> None:
         """Raises Elsewhere for one that is not here but there, or LedgerUnavailable."""
-        found = await self._call("GET", self._key(upload))
+        found = await self._ledger.call("GET", self._key(upload))
         node = found.decode() if found else self._node
         if node != self._node:
             raise Elsewhere(
@@ -42,11 +38,3 @@ class Whereabouts:
 
     def _key(self, upload: str) -> str:
         return f"{self._ledger.prefix}tus:{upload}:node"
-
-    async def _call(self, *words: Any) -> Any:
-        try:
-            async with asyncio.timeout(self._ledger.timeout_seconds):
-                client: Any = self._ledger.client
-                return await client.execute_command(*words)
-        except (RedisError, OSError, TimeoutError) as error:
-            raise unavailable(error) from error
