@@ -16,6 +16,7 @@ from api.ingest import Intake
 from api.jobs import Command, Job, Jobs, Objects, Parts, Submission
 from api.life import Life
 from api.limits import PING_SECONDS, Pace
+from api.openapi import OpenApi
 from api.problems import CONTENT_TYPE, Problem, from_engine, from_framework
 from api.service import Service
 from api.tokens import Tokens
@@ -43,6 +44,7 @@ def create_app(
     app.add_route("/", Index())
     app.add_route("/livez", Alive())
     app.add_route("/readyz", Ready(service, life))
+    app.add_route("/openapi.json", OpenApi())
     app.add_route("/problems/{code}", ProblemPage())
     app.add_route("/v1/stats", Stats(service))
     app.add_route("/v1/jobs", Jobs(service, submission))

@@ -18,7 +18,7 @@ Again = Callable[[], Awaitable[Identity | None]]
 
 _KEY_PARAMETERS = frozenset({b"api_key", b"apikey", b"api-key", b"access_token", b"authorization", b"token", b"bearer"})
 _ACCESS_TOKEN = b"access_token"
-_OPEN_PATHS = frozenset({"/livez", "/readyz", "/"})
+OPEN_PATHS = frozenset({"/livez", "/readyz", "/", "/openapi.json"})
 
 
 class Sender(NamedTuple):
@@ -46,7 +46,7 @@ class Doorman:
         token = self._from_query(scope)
         text = self._credential(authorization, token)
         again = None if text is None or self._is_key(text) else partial(self._gate.identify, text.decode("latin-1"))
-        if scope["path"] in _OPEN_PATHS:
+        if scope["path"] in OPEN_PATHS:
             return Sender(ANYBODY, False, None)
         if text is None and self.asks:
             raise unauthorized()
