@@ -18,7 +18,8 @@ Again = Callable[[], Awaitable[Identity | None]]
 
 _KEY_PARAMETERS = frozenset({b"api_key", b"apikey", b"api-key", b"access_token", b"authorization", b"token", b"bearer"})
 _ACCESS_TOKEN = b"access_token"
-OPEN_PATHS = frozenset({"/livez", "/readyz", "/", "/openapi.json"})
+OPEN_PATHS = frozenset({"/livez", "/readyz", "/", "/openapi.json", "/docs", "/docs/docs.css", "/docs/docs.js"})
+"""They hold no secret."""
 
 
 class Sender(NamedTuple):

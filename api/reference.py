@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from api import shapes
 from api.limits import AUDIT_MOST, LIST_DEFAULT, LIST_MOST, TOKEN_MOST_SECONDS, TOKEN_MOST_UPLOADS, WAIT_MOST_SECONDS
+from api.pages import DOCS
 from engine.models import JOB_STATES
 
 Json = dict[str, Any]
@@ -225,6 +226,10 @@ OPERATIONS = [
     Operation("service", "get", "/openapi.json", "This document", {
         200: Answer("OpenAPI 3.1.", dict[str, Any], ("ETag",)), 304: Answer("It is as you know it.", None, ("ETag",))},
         parameters=("if_none_match",), head=True),
+    *(Operation("service", "get", path, f"This reference for people: {name}", {
+        200: Answer("The file.", str, ("ETag",), media.partition(";")[0]),
+        304: Answer("It is as you know it.", None, ("ETag",))},
+        parameters=("if_none_match",), head=True) for path, (name, media) in DOCS.items()),
     Operation("service", "get", "/problems/{code}", "What a problem code means", {
         200: Answer("Its constant members.", shapes.ProblemKind)}, parameters=("code",), refused="no_resource"),
     Operation("service", "get", "/", "Where to begin", {200: Answer("Addresses.", shapes.IndexView)}, head=True),
