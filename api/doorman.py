@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from api.access import is_secret, takes_query_token, unauthorized
+from api.access import SECRET, is_secret, takes_query_token, unauthorized
 from api.problems import Problem
 from api.service import Gate
 from engine.access import ANYBODY, EVERYTHING, Identity
@@ -85,6 +85,10 @@ class Doorman:
             return token
         text = text.strip()
         return text if self.asks or is_secret(text) else None
+
+    def knows_secret(self, text: bytes) -> bool:
+        """Whether this is the bootstrap key, or holds what looks like a key or a token of ours."""
+        return SECRET.search(text.decode("latin-1")) is not None or self._is_key(text)
 
     def _is_key(self, text: bytes) -> bool:
         return self._key is not None and hmac.compare_digest(_fingerprint(text), self._key)

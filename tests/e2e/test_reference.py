@@ -110,5 +110,3 @@ def test_it_is_as_described(schema: Any, stack: Stack, path: str, method: str, m
             checks=CHECKS,
             timeout=20,
         )
-
-    ask()
