@@ -14,6 +14,7 @@ from urllib.parse import unquote
 import msgspec
 
 from api.access import SECRET
+from api.tracing import trace_id_of
 
 Write = Callable[[bytes], object]
 
@@ -34,7 +35,7 @@ class Entry:
     began: float
     remote: str = ""
     request_id: str = ""
-    trace_id: str = ""
+    traceparent: str = ""
     key: str | None = None
     token: str | None = None
     jobs: list[str] = field(default_factory=list)
@@ -77,7 +78,7 @@ class AccessLog:
             "bytes_sent": sent,
             "duration_ms": round((time.perf_counter() - entry.began) * 1000, 1),
             "request_id": self._clean(entry.request_id),
-            "trace_id": entry.trace_id,
+            "trace_id": trace_id_of(entry.traceparent),
             "remote": entry.remote,
             "key": entry.key,
             "token": entry.token,

@@ -22,13 +22,15 @@ Every error is a problem document (RFC 9457); its `code` is explained at `/probl
 What is no HTTP at all is answered by a bare 400, and a method that is not described by `method_not_allowed`. Without an
 API key only programs of the same machine are served, and these need none."""
 
+_EVERYWHERE = [{"$ref": f"#/components/parameters/{name}"} for name in ("request_id", "traceparent")]
+
 
 def document() -> Json:
     """The whole reference."""
     schemas = _Schemas()
     paths: Json = {}
     for one in reference.OPERATIONS:
-        item = paths.setdefault(one.path, {"parameters": [{"$ref": "#/components/parameters/request_id"}]})
+        item = paths.setdefault(one.path, {"parameters": _EVERYWHERE})
         item[one.method] = _Operation(one, schemas).described()
         if one.head:
             item["head"] = _headed(item["get"])

@@ -22,6 +22,7 @@ from api.life import Life
 from api.limits import FORM_OVERHEAD_BYTES, JSON_BODY_BYTES, LARGEST_LENGTH
 from api.problems import CONTENT_TYPE, Problem, from_engine
 from api.service import Gate, Service
+from api.tracing import traceparent_of
 from engine.access import ANYBODY, Identity
 from engine.errors import EngineError
 
@@ -54,6 +55,7 @@ class Caller:
     sender: Sender | None = None
     entry: Entry | None = None
     """Its line in the access log."""
+    traceparent: str = ""
 
     @property
     def token_in_query(self) -> bool:
@@ -125,6 +127,7 @@ class Guard:
         """Serves, and writes the line of the access log when that is over."""
         request_id = self._request_id(scope["headers"])
         entry = entry_of(scope, request_id)
+        entry.traceparent = traceparent_of(scope["headers"])
         marked = _Marked(send, request_id, self._cors.headers(scope["headers"]))
         try:
             await self._serve(scope, receive, marked, entry)
@@ -190,8 +193,9 @@ class Guard:
         client = scope.get("client") or ("",)
         forwarded = (fields.one(b"x-forwarded-for") or "")[:200]
         caller = Caller(
-            entry.request_id, declared, media_type, _nothing, visit, str(client[0]), forwarded, sender, entry
-        )
+            entry.request_id, declared, media_type, _nothing, visit, str(client[0]), forwarded, sender, entry,
+            entry.traceparent,
+        )  # fmt: skip
         return caller, expects
 
     def _check_room(self, scope: Scope, declared: int | None, media_type: str, visit: Visit) -> None:

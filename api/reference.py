@@ -121,6 +121,8 @@ PARAMETERS: dict[str, Json] = {
         **TEXT, "maxLength": 128}),
     "request_id": _parameter("X-Request-ID", "header", "Echoed, logged and kept with the job. One of another form is "
         "replaced by a new one.", {"type": "string", "pattern": "^[A-Za-z0-9._~:/+=@-]{1,128}$"}),
+    "traceparent": _parameter("traceparent", "header", "W3C trace context: logged, kept with the job, sent along with "
+        "its parts. One of another form counts as none.", TEXT),
 }  # fmt: skip
 
 HEADERS: dict[str, tuple[str, Json]] = {

@@ -126,6 +126,8 @@ class JobView(msgspec.Struct, omit_defaults=True):
     acl: str | None = None
     encryption: str | None = None
     tags: dict[str, str] | None = None
+    request_id: Annotated[str, Meta(description="Of the request that submitted it.")] | None = None
+    traceparent: Annotated[str, Meta(description="What that request belonged to.")] | None = None
 
 
 class SeveralJobs(msgspec.Struct):
