@@ -98,11 +98,13 @@ def test_it_is_as_described(schema: Any, stack: Stack, path: str, method: str, m
     strategy = schema[path][method.upper()].as_strategy(generation_mode=mode)
     session = requests.Session()
     session.trust_env = False
+    asked: list[Any] = []
 
     @settings(max_examples=EXAMPLES, derandomize=True, database=None, deadline=None, phases=[Phase.generate],
               suppress_health_check=list(HealthCheck))  # fmt: skip
     @given(case=strategy)
     def ask(case: Any) -> None:
+        asked.append(case)
         case.call_and_validate(
             base_url=stack.talk.url,
             session=session,
@@ -110,3 +112,6 @@ def test_it_is_as_described(schema: Any, stack: Stack, path: str, method: str, m
             checks=CHECKS,
             timeout=20,
         )
+
+    ask()
+    assert asked
