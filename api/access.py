@@ -37,7 +37,8 @@ _RULES = [
 _WATCHED = re.compile(_JOB + r"(/parts|/events)?")
 _WITH_TOKEN = re.compile(r"/v1/jobs|/v1/objects/.*|/v1/tus(/.*)?", re.DOTALL)
 _EVENTS = re.compile(_JOB + r"/events")
-_SECRET = re.compile(rb"blt?_[0-9a-f]{12,16}_[0-9A-Za-z]{43}")
+SECRET = re.compile(r"blt?_[0-9a-f]{12,16}_[0-9A-Za-z]{43}")
+"""What a key or a token of ours looks like."""
 
 
 def scope_of(method: str, path: str) -> str:
@@ -76,7 +77,7 @@ def begins_upload(method: str, path: str) -> bool:
 
 def is_secret(text: bytes) -> bool:
     """Whether this looks like a key or a token of ours."""
-    return _SECRET.fullmatch(text) is not None
+    return SECRET.fullmatch(text.decode("latin-1")) is not None
 
 
 def takes_query_token(method: str, path: str) -> bool:

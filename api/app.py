@@ -16,6 +16,8 @@ from api.ingest import Intake
 from api.jobs import Command, Job, Jobs, Objects, Parts, Submission
 from api.life import Life
 from api.limits import PING_SECONDS, Pace
+from api.openapi import OpenApi
+from api.pages import DOCS, Page
 from api.problems import CONTENT_TYPE, Problem, from_engine, from_framework
 from api.service import Service
 from api.tokens import Tokens
@@ -46,6 +48,9 @@ def create_app(
     app.add_route("/", Index())
     app.add_route("/livez", Alive())
     app.add_route("/readyz", Ready(service, life))
+    app.add_route("/openapi.json", OpenApi())
+    for address, (name, content_type) in DOCS.items():
+        app.add_route(address, Page(name, content_type))
     app.add_route("/problems/{code}", ProblemPage())
     app.add_route("/v1/stats", Stats(service))
     app.add_route("/v1/jobs", Jobs(service, submission))

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any, cast
 
+from api.access_log import AccessLog
 from api.app import create_app
 from api.cors import Cors
 from api.guard import Application, Guard, Receive, Scope, Send
@@ -29,6 +30,7 @@ class Composed:
         pace: Pace | None = None,
         ping_seconds: float = PING_SECONDS,
         cors_origins: Sequence[str] = (),
+        access_log: AccessLog | None = None,
     ) -> None:
         self.failed = ""
         self._service = service
@@ -42,6 +44,7 @@ class Composed:
             api_key=api_key,
             max_size=max_size,
             cors=Cors(cors_origins),
+            access_log=access_log,
         )
 
     def stop(self) -> None:
@@ -76,4 +79,10 @@ def compose(settings: Settings) -> Composed:
     from engine.service import AsyncService  # the engine's clients belong to the process that serves
 
     service: Any = AsyncService(settings)
-    return Composed(service, api_key=settings.api_key, max_size=settings.max_size, cors_origins=settings.cors_origins)
+    return Composed(
+        service,
+        api_key=settings.api_key,
+        max_size=settings.max_size,
+        cors_origins=settings.cors_origins,
+        access_log=AccessLog(settings.api_key) if settings.access_log == "json" else None,
+    )

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from api.access import is_secret, takes_query_token, unauthorized
+from api.access import SECRET, is_secret, takes_query_token, unauthorized
 from api.problems import Problem
 from api.service import Gate
 from api.tus_headers import is_tus
@@ -19,7 +19,8 @@ Again = Callable[[], Awaitable[Identity | None]]
 
 _KEY_PARAMETERS = frozenset({b"api_key", b"apikey", b"api-key", b"access_token", b"authorization", b"token", b"bearer"})
 _ACCESS_TOKEN = b"access_token"
-_OPEN_PATHS = frozenset({"/livez", "/readyz", "/"})
+OPEN_PATHS = frozenset({"/livez", "/readyz", "/", "/openapi.json", "/docs", "/docs/docs.css", "/docs/docs.js"})
+"""They hold no secret."""
 
 
 class Sender(NamedTuple):
@@ -48,7 +49,7 @@ class Doorman:
         text = self._credential(authorization, token)
         again = None if text is None or self._is_key(text) else partial(self._gate.identify, text.decode("latin-1"))
         # What tus can do here is told to everybody, as to a browser before it sends the key.
-        if scope["path"] in _OPEN_PATHS or (scope["method"] == "OPTIONS" and is_tus(scope["path"])):
+        if scope["path"] in OPEN_PATHS or (scope["method"] == "OPTIONS" and is_tus(scope["path"])):
             return Sender(ANYBODY, False, None)
         if text is None and self.asks:
             raise unauthorized()
@@ -86,6 +87,10 @@ class Doorman:
             return token
         text = text.strip()
         return text if self.asks or is_secret(text) else None
+
+    def knows_secret(self, text: bytes) -> bool:
+        """Whether this is the bootstrap key, or holds what looks like a key or a token of ours."""
+        return SECRET.search(text.decode("latin-1")) is not None or self._is_key(text)
 
     def _is_key(self, text: bytes) -> bool:
         return self._key is not None and hmac.compare_digest(_fingerprint(text), self._key)

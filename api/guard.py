@@ -15,12 +15,14 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from api.access import Visit, begins_upload, check_scope
+from api.access_log import AccessLog, Entry, entry_of
 from api.cors import Cors, Headers
 from api.doorman import Doorman, Sender
 from api.life import Life
 from api.limits import FORM_OVERHEAD_BYTES, JSON_BODY_BYTES, LARGEST_LENGTH
 from api.problems import CONTENT_TYPE, Problem, from_engine
 from api.service import Gate, Service
+from api.tracing import traceparent_of
 from api.tus_headers import MARKS, capabilities, is_tus
 from engine.access import ANYBODY, Identity
 from engine.errors import EngineError
@@ -52,6 +54,9 @@ class Caller:
     forwarded: str = ""
     """What a proxy says of whom it serves; anybody can say that."""
     sender: Sender | None = None
+    entry: Entry | None = None
+    """Its line in the access log."""
+    traceparent: str = ""
 
     @property
     def token_in_query(self) -> bool:
@@ -76,6 +81,8 @@ class Caller:
 
     def note(self, service: Service, action: str, **fields: str) -> None:
         """Writes into the audit log what this caller has just done."""
+        if self.entry is not None:
+            self.entry.seen(fields.get("job", ""))
         service.note(
             action, key=self.owner, token=self.who.token, request=self.request_id, remote=self.remote,
             forwarded=self.forwarded, **fields,
@@ -98,6 +105,7 @@ class Guard:
         api_key: str | None = None,
         max_size: int | None = None,
         cors: Cors | None = None,
+        access_log: AccessLog | None = None,
     ) -> None:
         self._application = application
         self._room = room
@@ -106,19 +114,38 @@ class Guard:
         self._doorman = Doorman(gate, api_key)
         self._max_size = max_size
         self._cors = cors or Cors()
+        self._access_log = access_log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
         elif scope["type"] == "http":
-            await self._serve(scope, receive, send)
+            await self._tell(scope, receive, send)
         else:
             await self._application(scope, receive, send)
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request_id = _request_id(scope["headers"])
+    async def _tell(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves, and writes the line of the access log when that is over."""
+        request_id = self._request_id(scope["headers"])
+        entry = entry_of(scope, request_id)
+        entry.traceparent = traceparent_of(scope["headers"])
         cors = self._cors.headers(scope["headers"])
         marked = _Marked(send, request_id, cors + MARKS if is_tus(scope["path"]) else cors)
+        try:
+            await self._serve(scope, receive, marked, entry)
+        finally:
+            if self._access_log is not None:
+                self._access_log.tell(entry, marked.status, marked.sent)
+
+    def _request_id(self, headers: Headers) -> str:
+        """The client's own, if it has the form of one and is no secret: it ends up in logs."""
+        for name, value in headers:
+            if name == b"x-request-id" and _REQUEST_ID.fullmatch(value) and not self._doorman.knows_secret(value):
+                return value.decode()
+        return uuid4().hex
+
+    async def _serve(self, scope: Scope, receive: Receive, marked: _Marked, entry: Entry) -> None:
+        request_id = entry.request_id
         preflight = self._cors.preflight(scope["method"], scope["headers"])
         if preflight is not None:
             # A browser asks before it sends the key: there is none to look at.
@@ -128,14 +155,14 @@ class Guard:
             await marked({"type": "http.response.body", "body": b""})
             return
         try:
-            caller, expects = await self._admit(scope, request_id, marked)
+            caller, expects = await self._admit(scope, entry, marked)
         except EngineError as error:
             await _refuse(from_engine(error), scope, request_id, marked)
         except Problem as problem:
             await _refuse(problem, scope, request_id, marked)
         else:
             if caller.declared != 0:
-                receive = _Gate(receive, send if expects else None)
+                receive = _Gate(receive, marked.send if expects else None, entry)
             scope["bucketline"] = replace(caller, receive=receive)
             await self._pass_on(scope, receive, marked, caller.visit)
 
@@ -147,13 +174,14 @@ class Guard:
                 # Beside it: the answer is out, and the server takes no further request from this connection meanwhile.
                 self._life.keep(_leave(visit, self._life))
 
-    async def _admit(self, scope: Scope, request_id: str, marked: _Marked) -> tuple[Caller, bool]:
+    async def _admit(self, scope: Scope, entry: Entry, marked: _Marked) -> tuple[Caller, bool]:
         fields = _Fields(scope["headers"])
         if not self._doorman.asks:
             _check_host(fields)
             _check_origin(fields, self._cors)
         sender = await self._doorman.identify(scope, fields.all(b"authorization"))
         who = sender.who
+        entry.key, entry.token = who.key or None, who.token or None
         if who is not ANYBODY:
             check_scope(who, scope["method"], scope["path"])
         expects = _check_expectation(fields)
@@ -168,7 +196,10 @@ class Guard:
         await visit.enter()
         client = scope.get("client") or ("",)
         forwarded = (fields.one(b"x-forwarded-for") or "")[:200]
-        caller = Caller(request_id, declared, media_type, _nothing, visit, str(client[0]), forwarded, sender)
+        caller = Caller(
+            entry.request_id, declared, media_type, _nothing, visit, str(client[0]), forwarded, sender, entry,
+            entry.traceparent,
+        )  # fmt: skip
         return caller, expects
 
     def _check_room(self, scope: Scope, declared: int | None, media_type: str, visit: Visit) -> None:
@@ -187,9 +218,10 @@ class Guard:
 class _Gate:
     """A `receive` whose first event is empty; the real first one is waited for only when somebody asks again."""
 
-    def __init__(self, receive: Receive, send: Send | None) -> None:
+    def __init__(self, receive: Receive, send: Send | None, entry: Entry) -> None:
         self._receive = receive
         self._send = send
+        self._entry = entry
         self._asked = False
 
     async def __call__(self) -> Message:
@@ -199,7 +231,9 @@ class _Gate:
         if self._send:
             send, self._send = self._send, None
             await send({"type": "http.response.informational", "status": 100, "headers": []})
-        return await self._receive()
+        message = await self._receive()
+        self._entry.received += len(message.get("body", b""))
+        return message
 
 
 async def _nothing() -> Message:
@@ -233,32 +267,27 @@ class _Fields:
         return int(text)
 
 
-def _request_id(headers: list[tuple[bytes, bytes]]) -> str:
-    for name, value in headers:
-        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
-            return value.decode()
-    return uuid4().hex
-
-
 class _Marked:
     """A `send` that puts on every answer what all of them carry, and remembers its status."""
 
     def __init__(self, send: Send, request_id: str, cors: Headers) -> None:
-        self._send = send
+        self.send = send
         self._common: Headers = [
             (b"x-request-id", request_id.encode()),
             (b"x-content-type-options", b"nosniff"),
             (b"server", b"bucketline"),
             *cors,
         ]
-        self.status = 0
+        self.status = self.sent = 0
         self.more: Headers = []
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             message["headers"] = [*message.get("headers", ()), *self._common, *self.more]
-        await self._send(message)
+        else:
+            self.sent += len(message.get("body", b""))
+        await self.send(message)
 
 
 async def _leave(visit: Visit, life: Life) -> None:

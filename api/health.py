@@ -67,6 +67,8 @@ class Index:
                     "destinations": "/v1/destinations",
                     "stats": "/v1/stats",
                     "ready": "/readyz",
+                    "docs": "/docs",
+                    "openapi": "/openapi.json",
                 },
             },
         )

@@ -86,7 +86,12 @@ class Intake:
         """The same, of options that were gathered already."""
         job = await caller.visit.entry()
         spec = self._service.prepare(options, size=size, owner=caller.owner, job=job)
-        return msgspec.structs.replace(check_spec(caller.who, spec, self._service, options), token=caller.who.token)
+        return msgspec.structs.replace(
+            check_spec(caller.who, spec, self._service, options),
+            token=caller.who.token,
+            request_id=caller.request_id,
+            traceparent=caller.traceparent,
+        )
 
     def options(self, caller: Caller, gathered: Gathered, own: dict[str, Any]) -> SubmitOptions:
         """What is asked for so far; who may write to one folder only writes there unless he says where."""

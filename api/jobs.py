@@ -166,7 +166,7 @@ class Job:
     async def on_get(self, req: Request, resp: Response, job_id: str) -> None:
         job, revision = await self._service.job(checked_id(job_id), req.scope["bucketline"].who)
         tag = f'"{revision}"'
-        if _matches(req.get_header("If-None-Match"), tag):
+        if matches(req.get_header("If-None-Match"), tag):
             resp.status = 304
         else:
             write_json(resp, job)
@@ -182,7 +182,8 @@ class Job:
         resp.status = 204
 
 
-def _matches(header: str | None, tag: str) -> bool:
+def matches(header: str | None, tag: str) -> bool:
+    """Whether an `If-None-Match` names this tag."""
     tags = [item.strip().removeprefix("W/") for item in (header or "").split(",")]
     return tag in tags or "*" in tags
 

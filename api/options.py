@@ -91,26 +91,26 @@ def _map_value(value: Any, pointer: str) -> dict[str, str]:
 
 
 # What a source may have, by the member that says what it is.
-_SOURCES = {"path": ("path",), "url": ("url", "credentials"), "destination": ("destination", "key")}
+SOURCES = {"path": ("path",), "url": ("url", "credentials"), "destination": ("destination", "key")}
 _SOURCE_FORMS = '{"path": …}, {"url": …} or {"destination": …, "key": …}'
-_MAY_BE_LEFT_OUT = "credentials"
+MAY_BE_LEFT_OUT = "credentials"
 
 
 def _source_value(value: Any, pointer: str) -> dict[str, str]:
     source = _map_value(value, pointer)
-    known = [name for names in _SOURCES.values() for name in names]
+    known = [name for names in SOURCES.values() for name in names]
     for name in source:
         if name not in known:
             hint = _nearest(name, known)
             raise invalid(f"{pointer}/{_escape(name)}", f"A source has no {name[:80]!r}{hint}.", code="unknown_option")
-    kinds = [kind for kind in _SOURCES if kind in source]
+    kinds = [kind for kind in SOURCES if kind in source]
     if len(kinds) != 1:
         raise invalid(pointer, f"A source is one of {_SOURCE_FORMS}.")
     for name in source:
-        if name not in _SOURCES[kinds[0]]:
+        if name not in SOURCES[kinds[0]]:
             raise invalid(f"{pointer}/{name}", f"A source with {kinds[0]!r} has no {name!r}.")
-    for name in _SOURCES[kinds[0]]:
-        if not source.get(name) and (name in source or name != _MAY_BE_LEFT_OUT):
+    for name in SOURCES[kinds[0]]:
+        if not source.get(name) and (name in source or name != MAY_BE_LEFT_OUT):
             raise invalid(f"{pointer}/{name}", f"The {name} is needed.")
     return source
 
@@ -120,6 +120,7 @@ _TEXT = (_one_text, _one_text, _text_value)
 _LIST = (_list_text, _list_text, _list_value)
 _MAP = (_map_text, _json_map_text, _map_value)
 _NUMBER = (_number_text, _number_text, _number_value)
+_KINDS: dict[str, object] = {"text": _TEXT, "list": _LIST, "map": _MAP, "number": _NUMBER}
 
 # name → (reader of header and query text, reader of a form field, reader of a JSON value)
 TABLE: dict[str, tuple[Reader, Reader, Callable[[Any, str], Any]]] = {
@@ -143,7 +144,12 @@ TABLE: dict[str, tuple[Reader, Reader, Callable[[Any, str], Any]]] = {
 }
 CHOICES: dict[str, tuple[str, ...]] = {"on_conflict": get_args(OnConflict), "priority": get_args(Priority)}
 NOT_YET = {"webhook": "Webhooks are not part of this version; watch the job or its events instead."}
-_CHECKSUMS = {"sha256": re.compile(r"[0-9a-f]{64}"), "crc32c": re.compile(r"[A-Za-z0-9+/]{6}==")}
+CHECKSUMS = {"sha256": re.compile(r"[0-9a-f]{64}"), "crc32c": re.compile(r"[A-Za-z0-9+/]{6}==")}
+
+
+def kind_of(name: str) -> str:
+    """Whether an option is a text, a list, a map or a number."""
+    return next(kind for kind, readers in _KINDS.items() if TABLE[name] is readers)
 
 
 class Gathered:
@@ -228,7 +234,7 @@ def _check(name: str, value: Any) -> None:
         raise invalid(f"/{name}", f"One of {', '.join(choices)} is needed{_nearest(value, choices)}.")
     if name == "checksum":
         algorithm, colon, text = value.partition(":")
-        form = _CHECKSUMS.get(algorithm) if colon else None
+        form = CHECKSUMS.get(algorithm) if colon else None
         if form is None:
             raise invalid("/checksum", "Known are sha256:<hex> and crc32c:<base64>.", code="bad_checksum")
         if not form.fullmatch(text):

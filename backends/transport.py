@@ -34,6 +34,7 @@ from urllib3.exceptions import TimeoutError as PoolTimeoutError
 from backends.base import MIB, Body
 from backends.checksums import crc32c
 from backends.errors import ConnectionFailed, IntegrityError, ShortBody, TimedOut, TransientError
+from backends.tracing import traceparent
 
 BLOCK = MIB
 CONNECTIONS = 64
@@ -95,6 +96,8 @@ class Transport:
         blocks: Iterator[memoryview] | None = None
         if body is not None:
             sent["content-length"] = str(body.size)
+            if trace := traceparent.get():
+                sent["traceparent"] = trace
             blocks = self._blocks(body, digest)
             # The first block is read, and a body of one block verified, before anything is sent: some servers store
             # what arrived when a request breaks off.

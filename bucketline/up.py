@@ -43,6 +43,8 @@ def compose(settings: Settings, host: str, port: int) -> Stack:
     require_writable(logs)
     require_writable(settings.spool)
     environ = {**os.environ, **settings.environ()}
+    if not os.environ.get("BUCKETLINE_ACCESS_LOG"):
+        environ["BUCKETLINE_ACCESS_LOG"] = "off"  # log/api.log grows on the spool's disk for as long as this runs
     groups: list[tuple[list[Child], Callable[[], bool]]] = []
 
     def child(name: str, file: str, command: list[str], stop_seconds: float, stops: int) -> Child:

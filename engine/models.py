@@ -149,8 +149,17 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     token: str = ""
     """The id of the short-lived token with which it was submitted: that one may look at it."""
     node: str = ""
+    request_id: str = ""
+    """Of the request that submitted it: what its line in the access log is found by."""
     traceparent: str = ""
+    """What that request belongs to, as W3C trace context; '' when it did not say."""
     source: Source = Source()
+
+    @property
+    def trace(self) -> dict[str, str]:
+        """What log lines about it are found by."""
+        found = {"request_id": self.request_id, "trace_id": self.traceparent[3:35]}
+        return {name: value for name, value in found.items() if value}
 
     @property
     def properties(self) -> Properties:

@@ -85,7 +85,8 @@ class Candidate:
     def revise(self, options: SubmitOptions) -> None:
         """Options that came after the file; raises like `prepare`."""
         spec = self._service.desk.prepare(options, size=self.received, owner=self.spec.owner, job=self.spec.id)
-        self.spec = msgspec.structs.replace(spec, created_ms=self.spec.created_ms, token=self.spec.token)
+        kept = {name: getattr(self.spec, name) for name in ("created_ms", "token", "request_id", "traceparent")}
+        self.spec = msgspec.structs.replace(spec, **kept)
 
     async def accept(self, expected: Mapping[str, str] | None = None) -> dict[str, Any]:
         """Makes it a job. From the answer on nothing loses the file. `expected`: digests by name, lower-case hex."""

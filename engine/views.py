@@ -50,6 +50,7 @@ def job_view(record: JobRecord) -> Json:
         "labels": spec.labels,
         "on_conflict": spec.on_conflict,
         "priority": spec.priority,
+        **{name: getattr(spec, name) for name in ("request_id", "traceparent") if getattr(spec, name)},
         "size": size,
         "received": received,
         "sent": sent,

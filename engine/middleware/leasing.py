@@ -9,6 +9,7 @@ from dramatiq import Broker, Middleware
 from dramatiq.broker import MessageProxy
 from dramatiq.middleware import SkipMessage
 
+from backends.tracing import traceparent
 from engine import operations
 from engine.errors import EngineError, LedgerUnavailable, problem_of
 from engine.records import Lease
@@ -49,6 +50,8 @@ class Leasing(Middleware):
         errand = Errand(found, asked_at)
         self.runtime.errands[errand.lease.fence] = errand
         current.set(errand)
+        structlog.contextvars.bind_contextvars(**errand.lease.spec.trace)
+        traceparent.set(errand.lease.spec.traceparent)
 
     def after_process_message(
         self, broker: Broker, message: MessageProxy, *, result: Any = None, exception: BaseException | None = None
@@ -56,6 +59,8 @@ class Leasing(Middleware):
         errand = current.get()
         if errand is not None:
             self.runtime.errands.pop(errand.lease.fence, None)
+            structlog.contextvars.unbind_contextvars("request_id", "trace_id")
+            traceparent.set("")
         current.set(None)
 
     def _lease(self, transfer: str, mint: int) -> Lease | str:

@@ -43,8 +43,9 @@ def test_ten_thousand_parts_stay_under_a_mebibyte(books: Books, client: redis.Re
 
 def test_a_finished_job_s_record_is_about_two_kibibytes(books: Books, client: redis.Redis) -> None:
     books.accept(
-        parts=3, name="holiday.mp4", content_type="video/mp4", metadata={"album": "summer"}, labels={"team": "blue"}
-    )
+        parts=3, name="holiday.mp4", content_type="video/mp4", metadata={"album": "summer"}, labels={"team": "blue"},
+        request_id="5f" * 16, traceparent=f"00-{'4b' * 16}-{'a1' * 8}-01",
+    )  # fmt: skip
     books.finish()
 
     hashes = memory(client, f"job:{job_id()}") + memory(client, f"t:{tid()}*")

@@ -27,7 +27,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 
 def test_every_file_of_the_four_packages_is_in_it(wheel: set[str]) -> None:
     for package in ("bucketline", "api", "engine", "backends"):
-        files = {path for path in (ROOT / package).rglob("*") if path.suffix in (".py", ".lua", ".typed")}
+        files = {
+            path
+            for path in (ROOT / package).rglob("*")
+            if path.suffix in (".py", ".lua", ".typed", ".html", ".css", ".js")
+        }
         assert {str(path.relative_to(ROOT)) for path in files} <= wheel
         assert f"{package}/py.typed" in wheel
 
