@@ -131,7 +131,7 @@ function answer([status, told]) {
 }
 
 function answers(operation) {
-  const all = Object.entries(operation.responses);
+  const all = Object.entries(operation.responses).map(([status, told]) => [status, resolved(told)]);
   const fine = all.filter(([status]) => status < "400"), refused = all.filter(([status]) => status >= "400");
   return [
     element("h3", {}, "Answers"),

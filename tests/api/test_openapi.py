@@ -53,19 +53,21 @@ def test_every_operation_has_a_name_of_its_own() -> None:
 
 def test_every_problem_code_is_documented() -> None:
     found = description.document()
-    answered = {code for item in found["paths"].values() for code in codes_of(item)}
+    responses = found["components"]["responses"]
+    answered = {code for item in found["paths"].values() for code in codes_of(item, responses)}
 
     assert found["components"]["schemas"]["ProblemCode"]["enum"] == list(PROBLEMS)
     assert set(PROBLEMS) - answered == ELSEWHERE
     assert answered <= set(PROBLEMS)
 
 
-def codes_of(item: dict[str, Any]) -> set[str]:
+def codes_of(item: dict[str, Any], shared: dict[str, Any]) -> set[str]:
     schemas = [
         content["schema"]["allOf"][1]
         for method in item
         if method in METHODS
-        for answer in item[method]["responses"].values()
+        for told in item[method]["responses"].values()
+        for answer in [shared[told["$ref"].rpartition("/")[2]] if "$ref" in told else told]
         for kind, content in answer.get("content", {}).items()
         if kind == "application/problem+json"
     ]
