@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import falcon.inspect
@@ -93,3 +95,12 @@ async def test_it_is_served_and_known_by_its_tag(ask: Asker) -> None:
     assert first.json()["openapi"].startswith("3.1")
     assert first.headers["content-type"] == "application/json"
     assert (again.status, again.body) == (304, b"")
+
+
+def test_who_is_not_asked_for_it_carries_none_of_it() -> None:
+    program = "import sys, api.asgi; print([name for name in ('api.description', 'api.shapes') if name in sys.modules])"
+    answer = subprocess.run(
+        [sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+
+    assert answer.stdout.strip() == "[]"
