@@ -35,6 +35,7 @@ def document() -> Json:
         item[one.method] = _without_content(found) if one.method == "head" else found
         if one.head:
             item["head"] = _headed(item["get"])
+    responses = _shared(paths)
     return {
         "openapi": "3.1.1",
         "info": {
@@ -48,6 +49,7 @@ def document() -> Json:
         "paths": paths,
         "components": {
             "schemas": schemas.components(),
+            "responses": responses,
             "parameters": reference.PARAMETERS | requests_described.parameters(),
             "headers": {
                 name: {"description": text, "schema": schema} for name, (text, schema) in reference.HEADERS.items()
@@ -185,6 +187,23 @@ def _merged(answer: Json | None, problem: Json) -> Json:
         return problem
     both = {part: {**problem[part], **answer[part]} for part in ("headers", "content")}
     return {"description": f"{answer['description']}\n\n{problem['description']}", **both}
+
+
+def _shared(paths: Json) -> Json:
+    """Answers that stand at several operations, each only once; the operations then point there."""
+    users: dict[tuple[str, bytes], list[Json]] = {}
+    operations = [one for item in paths.values() for method, one in item.items() if method != "parameters"]
+    for responses in (one["responses"] for one in operations):
+        for status, answer in responses.items():
+            users.setdefault((status, msgspec.json.encode(answer)), []).append(responses)
+    shared: Json = {}
+    for (status, _), found in users.items():
+        if len(found) > 1:
+            name = f"Status{status}." + str(sum(known.startswith(f"Status{status}.") for known in shared) + 1)
+            shared[name] = found[0][status]
+            for responses in found:
+                responses[status] = {"$ref": f"#/components/responses/{name}"}
+    return shared
 
 
 def _headed(get: Json) -> Json:

@@ -90,8 +90,8 @@ PARAMETERS: dict[str, Json] = {
     "last_event_id": parameter("Last-Event-ID", "header", "Where the reader left off.", {**TEXT, "maxLength": 128}),
     "last_event_id_query": parameter("last_event_id", "query", "The same, for a first connection.", {
         **TEXT, "maxLength": 128}),
-    "request_id": parameter("X-Request-ID", "header", "Echoed, logged and kept with the job. One of another form is "
-        "replaced by a new one.", {"type": "string", "pattern": "^[A-Za-z0-9._~:/+=@-]{1,128}$"}),
+    "request_id": parameter("X-Request-ID", "header", "1 to 128 of `A-Z a-z 0-9 . _ ~ : / + = @ -`: echoed, logged, "
+        "and kept with the job. One of another form is replaced by a new one.", TEXT),
     "traceparent": parameter("traceparent", "header", "W3C trace context: logged, kept with the job, sent along with "
         "its parts. One of another form counts as none.", TEXT),
     **reference_tus.PARAMETERS,

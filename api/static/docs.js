@@ -1,6 +1,6 @@
 // The reference page: draws /openapi.json. Text is only ever set as text, so nothing in the document can become markup.
 
-const METHODS = ["get", "post", "put", "patch", "delete"];
+const METHODS = ["options", "get", "head", "post", "put", "patch", "delete"];
 let reference;
 
 function element(name, attributes = {}, ...children) {
@@ -131,7 +131,7 @@ function answer([status, told]) {
 }
 
 function answers(operation) {
-  const all = Object.entries(operation.responses);
+  const all = Object.entries(operation.responses).map(([status, told]) => [status, resolved(told)]);
   const fine = all.filter(([status]) => status < "400"), refused = all.filter(([status]) => status >= "400");
   return [
     element("h3", {}, "Answers"),
@@ -165,7 +165,7 @@ function draw() {
   main.replaceChildren(...prose(reference.info.description));
   for (const tag of reference.tags) {
     const boxes = Object.entries(reference.paths).flatMap(([path, item]) =>
-      METHODS.filter((method) => item[method]?.tags.includes(tag.name)).map((method) => drawn(path, method, item)));
+      METHODS.filter((method) => item[method]?.tags.includes(tag.name) && !(method === "head" && item.get)).map((method) => drawn(path, method, item)));
     main.append(element("section", {}, element("h2", {}, tag.name), ...prose(tag.description), ...boxes));
     const links = boxes.map((box) => element("li", {}, element("a", { href: `#${box.id}` },
       box.querySelector("summary").lastElementChild.textContent)));

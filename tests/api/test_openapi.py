@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import falcon.inspect
@@ -53,19 +55,21 @@ def test_every_operation_has_a_name_of_its_own() -> None:
 
 def test_every_problem_code_is_documented() -> None:
     found = description.document()
-    answered = {code for item in found["paths"].values() for code in codes_of(item)}
+    responses = found["components"]["responses"]
+    answered = {code for item in found["paths"].values() for code in codes_of(item, responses)}
 
     assert found["components"]["schemas"]["ProblemCode"]["enum"] == list(PROBLEMS)
     assert set(PROBLEMS) - answered == ELSEWHERE
     assert answered <= set(PROBLEMS)
 
 
-def codes_of(item: dict[str, Any]) -> set[str]:
+def codes_of(item: dict[str, Any], shared: dict[str, Any]) -> set[str]:
     schemas = [
         content["schema"]["allOf"][1]
         for method in item
         if method in METHODS
-        for answer in item[method]["responses"].values()
+        for told in item[method]["responses"].values()
+        for answer in [shared[told["$ref"].rpartition("/")[2]] if "$ref" in told else told]
         for kind, content in answer.get("content", {}).items()
         if kind == "application/problem+json"
     ]
@@ -91,3 +95,12 @@ async def test_it_is_served_and_known_by_its_tag(ask: Asker) -> None:
     assert first.json()["openapi"].startswith("3.1")
     assert first.headers["content-type"] == "application/json"
     assert (again.status, again.body) == (304, b"")
+
+
+def test_who_is_not_asked_for_it_carries_none_of_it() -> None:
+    program = "import sys, api.asgi; print([name for name in ('api.description', 'api.shapes') if name in sys.modules])"
+    answer = subprocess.run(
+        [sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+
+    assert answer.stdout.strip() == "[]"
