@@ -120,7 +120,6 @@ def test_rolled_back_to_an_older_state(stack: Stack, provider: Provider, five_pa
     stack.check_end(first)
     second = stack.talk.submit(b"came and went since", key="second")["id"]
     stack.check_end(second)
-    stack.sweeps()  # what was lost within a round of the worker is found by the next full comparison, a minute later
     gate = provider.stop_at("amid", "part", 2)
     third = stack.talk.submit(five_parts, key="third")["id"]
     gate.wait("the third job is on its way")
