@@ -168,6 +168,16 @@ def test_what_may_not_be_connected_to_is_refused(stack: Stack, receiver: Receive
         assert answer.json()["errors"][0]["pointer"] == "/webhook"
 
 
+def test_a_redis_that_lost_everything_tells_again_with_the_same_id(stack: Stack, receiver: Receiver) -> None:
+    job = stack.talk.submit(b"abc", webhook=receiver.url, key="a")["id"]
+    stack.check_end(job)
+    settled(stack, job)
+    with stack.valkey.client() as client:
+        client.flushall()
+    eventually(lambda: len(receiver.got) == 2, "it is told again", 60)
+    assert receiver.ids() == {f"{job}.1.succeeded"}
+
+
 def test_the_secrets_stay_inside(stack: Stack, receiver: Receiver) -> None:
     job = stack.talk.submit(b"abc", webhook=f"{receiver.url}?word=hush", key="a")["id"]
     settled(stack, job)
