@@ -53,7 +53,6 @@ TABLE: dict[str, Kind] = {
     "invalid": Kind(422),
     "unknown_destination": Kind(422),
     "unknown_option": Kind(422, "There is no such option"),
-    "not_supported": Kind(422, "This version does not do that"),
     "checksum_mismatch": Kind(422),
     # The state of things
     "not_found": Kind(404),

@@ -15,6 +15,8 @@
 -- P quota:KEY:requests:M  string  requests of a key in this minute;  P quota:KEY:bytes:D  bytes of this day
 -- P job:ID                hash    one job: spec (JSON, immutable), state, run, rev, times, size, received, checksums, error
 -- P job:ID:events         stream  its events: k (kind), d (JSON); trimmed, gone an hour after the end
+-- P job:ID:hooks          hash    delivery (ID.RUN.STATE: the webhook's id) -> JSON, how it stands; exactly one for each ended run
+-- P hooks                 zset    delivery -> when it is tried next
 -- P feed                  stream  the events of all jobs, with o (owner); trimmed
 -- P receiving             zset    job -> when its reception counts as dead
 -- P active                zset    transfer -> the next moment somebody must look at it
@@ -259,6 +261,21 @@ end
 
 -- ---------------------------------------------------------------- the end of things
 
+-- Whoever asked to be told of the end will be: in the same step in which the job ends, so that no crash can lose it.
+local function owe_hook(id, J, state)
+  if not string.match(J.spec or '', '"webhook"') or not cjson.decode(J.spec).webhook then return end
+  local one = id .. '.' .. J.run .. '.' .. state
+  redis.call('HSETNX', job_key(id) .. ':hooks', one, cjson.encode({state = 'pending', created_ms = now, tries = 0}))
+  redis.call('ZADD', P .. 'hooks', 'NX', now, one)
+end
+
+local function owes_hook(id)
+  for _, one in ipairs(redis.call('HKEYS', job_key(id) .. ':hooks')) do
+    if redis.call('ZSCORE', P .. 'hooks', one) then return true end
+  end
+  return false
+end
+
 local function finish_job(id)
   local job = job_key(id)
   local J = load(job)
@@ -281,6 +298,7 @@ local function finish_job(id)
   if state == 'succeeded' then redis.call('HSET', job, 'satisfied', now) end
   redis.call('ZADD', P .. 'releasing:' .. J.node, now + RELEASE_GRACE, id)
   redis.call('ZADD', P .. 'expiring', now + num(J.retain_ms), id)
+  owe_hook(id, J, state)
   redis.call('HSET', job, 'end_id', emit(id, 'end'))
   redis.call('HDEL', job, 'dirty', 'event_at', 'rate_at', 'rate_sent')
   redis.call('EXPIRE', job .. ':events', 3600)
@@ -334,6 +352,7 @@ local function forget(id, owner)
   end
   redis.call('ZREM', P .. 'expiring', id)
   redis.call('ZREM', P .. 'receiving', id)
-  redis.call('DEL', job, job .. ':events')
+  for _, one in ipairs(redis.call('HKEYS', job .. ':hooks')) do redis.call('ZREM', P .. 'hooks', one) end
+  redis.call('DEL', job, job .. ':events', job .. ':hooks')
 end
 
