@@ -9,7 +9,7 @@ from typing import Any
 
 from backends.addresses import place_of
 from backends.destinations import Surroundings
-from backends.expansion import expand, has_reference
+from backends.expansion import expand
 
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
 _VALUE = re.compile(r"[\x20-\x7e]{1,4096}")
@@ -68,12 +68,7 @@ def _value(header: str, value: Any, place: str, around: Surroundings) -> str:
     if not isinstance(value, str):
         faults.add(where, "takes text")
         return ""
-    if around.world_readable and not has_reference(value):
-        faults.add(
-            where,
-            "is a secret in a file that everybody on this machine can read",
-            "take it from the environment with ${NAME}, or chmod o-r the file",
-        )
+    around.check_secret(where, value)
     before = len(faults.found)
     found = str(expand(value, around.environ, faults, where))
     if len(faults.found) == before and not _VALUE.fullmatch(found):

@@ -48,6 +48,15 @@ class Surroundings:
     files: list[Path] = field(default_factory=list)
     """Other files that were read on the way; filled while reading."""
 
+    def check_secret(self, where: str, text: str) -> None:
+        """Records it when a secret stands in the clear where everybody can read it."""
+        if self.world_readable and text and not has_reference(text):
+            self.faults.add(
+                where,
+                "is a secret in a file that everybody on this machine can read",
+                "take it from the environment with ${NAME}, or chmod o-r the file",
+            )
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -111,13 +120,8 @@ def _plugin(name: Any, place: str, faults: FaultList) -> Plugin | None:
 
 def _check_secrets(table: Mapping[str, Any], plugin: Plugin, place: str, around: Surroundings) -> None:
     for key in sorted(plugin.secrets & table.keys()):
-        found = [where for where, text in _secrets_in(key, table[key]) if text and not has_reference(text)]
-        for where in found if around.world_readable else ():
-            around.faults.add(
-                f"{place} {where}",
-                "is a secret in a file that everybody on this machine can read",
-                "take it from the environment with ${NAME}, or chmod o-r the file",
-            )
+        for where, text in _secrets_in(key, table[key]):
+            around.check_secret(f"{place} {where}", text)
 
 
 def _secrets_in(place: str, value: Any, *, certain: bool = True) -> Iterator[tuple[str, str]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from backends.destinations import Surroundings
-from backends.expansion import expand, has_reference
+from backends.expansion import expand
 
 _PREFIX = "whsec_"
 
@@ -43,12 +43,7 @@ def _key(text: Any, around: Surroundings) -> bytes:
     if not isinstance(text, str):
         faults.add(where, "takes text, or a list of texts", 'write secret = "${WEBHOOK_SECRET}"')
         return b""
-    if around.world_readable and not has_reference(text):
-        faults.add(
-            where,
-            "is a secret in a file that everybody on this machine can read",
-            "take it from the environment with ${NAME}, or chmod o-r the file",
-        )
+    around.check_secret(where, text)
     before = len(faults.found)
     read = str(expand(text, around.environ, faults, where))
     try:
