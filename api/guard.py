@@ -11,15 +11,16 @@ import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 from api.access import Visit, begins_upload, check_scope
 from api.access_log import AccessLog, Entry, entry_of
 from api.cors import Cors, Headers
 from api.doorman import Doorman, Sender
+from api.fields import Fields, check_encoding, check_expectation
 from api.life import Life
-from api.limits import FORM_OVERHEAD_BYTES, JSON_BODY_BYTES, LARGEST_LENGTH
+from api.limits import FORM_OVERHEAD_BYTES, JSON_BODY_BYTES
+from api.loopback import check_host, check_origin
 from api.problems import CONTENT_TYPE, Problem, from_engine
 from api.service import Gate, Service
 from api.tracing import traceparent_of
@@ -35,7 +36,6 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._~:/+=@-]{1,128}")
 _LEAVE_PAUSES = (0.5, 1.0, 2.0, 4.0)
-_LOOPBACK_4 = re.compile(r"127\.\d{1,3}\.\d{1,3}\.\d{1,3}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,20 +175,20 @@ class Guard:
                 self._life.keep(_leave(visit, self._life))
 
     async def _admit(self, scope: Scope, entry: Entry, marked: _Marked) -> tuple[Caller, bool]:
-        fields = _Fields(scope["headers"])
+        fields = Fields(scope["headers"])
         if not self._doorman.asks:
-            _check_host(fields)
-            _check_origin(fields, self._cors)
+            check_host(fields)
+            check_origin(fields, self._cors)
         sender = await self._doorman.identify(scope, fields.all(b"authorization"))
         who = sender.who
         entry.key, entry.token = who.key or None, who.token or None
         if who is not ANYBODY:
             check_scope(who, scope["method"], scope["path"])
-        expects = _check_expectation(fields)
+        expects = check_expectation(fields)
         declared = fields.length()
         media_type = (fields.one(b"content-type") or "").partition(";")[0].strip().lower()
         if declared != 0:
-            _check_encoding(fields)
+            check_encoding(fields)
         visit = Visit(self._gate, who, begins_upload(scope["method"], scope["path"]), _size(scope, fields, declared))
         marked.more = visit.headers
         if _takes_file(scope):
@@ -240,33 +240,6 @@ async def _nothing() -> Message:
     return {"type": "http.disconnect"}
 
 
-class _Fields:
-    """The header fields of one request."""
-
-    def __init__(self, headers: list[tuple[bytes, bytes]]) -> None:
-        self._headers = headers
-
-    def all(self, name: bytes) -> list[bytes]:
-        return [value for field, value in self._headers if field == name]
-
-    def one(self, name: bytes) -> str | None:
-        return next((value.decode("latin-1") for field, value in self._headers if field == name), None)
-
-    def length(self) -> int | None:
-        codings = self.all(b"transfer-encoding")
-        if codings:
-            # The parser takes a body in an unknown coding for an empty one: it must not become an empty file.
-            if [coding.strip().lower() for coding in codings] != [b"chunked"]:
-                raise Problem("unknown_coding", "Only `Transfer-Encoding: chunked` is understood.")
-            return None
-        text = self.one(b"content-length") or "0"
-        if not text.isascii() or not text.isdigit():
-            raise Problem("bad_request", "Content-Length is not a number.")
-        if len(text) > 19 or int(text) > LARGEST_LENGTH:
-            raise Problem("too_large", "No file is that large.")
-        return int(text)
-
-
 class _Marked:
     """A `send` that puts on every answer what all of them carry, and remembers its status."""
 
@@ -300,7 +273,7 @@ async def _leave(visit: Visit, life: Life) -> None:
                 return None
 
 
-def _size(scope: Scope, fields: _Fields, declared: int | None) -> int | None:
+def _size(scope: Scope, fields: Fields, declared: int | None) -> int | None:
     """How large the file will be, as far as that is known: a tus creation says it in a header."""
     if scope["path"] != "/v1/tus":
         return declared
@@ -325,54 +298,3 @@ def _takes_file(scope: Scope) -> bool:
     if is_tus(path):
         return method in ("POST", "PATCH")
     return bool((method == "POST" and path == "/v1/jobs") or (method == "PUT" and path.startswith("/v1/objects/")))
-
-
-def _check_expectation(fields: _Fields) -> bool:
-    expectation = fields.one(b"expect")
-    if expectation is None:
-        return False
-    if expectation.strip().lower() != "100-continue":
-        raise Problem("expectation_failed", "Only 100-continue can be met.")
-    return True
-
-
-def _check_encoding(fields: _Fields) -> None:
-    encodings = [value.strip().lower() for value in fields.all(b"content-encoding")]
-    if any(encoding not in (b"", b"identity") for encoding in encodings):
-        raise Problem("unsupported_encoding", "Files are stored as they come: send the body without Content-Encoding.")
-
-
-def _check_host(fields: _Fields) -> None:
-    host = fields.one(b"host")
-    if not host:
-        raise Problem("bad_request", "The Host header is missing.")
-    if not is_loopback(_host_name(host)):
-        raise Problem("host_refused", "Without an API key only loopback names are served; set BUCKETLINE_API_KEY.")
-
-
-def _check_origin(fields: _Fields, cors: Cors) -> None:
-    for value in fields.all(b"origin"):
-        if cors.names(value):
-            continue
-        try:
-            name = urlsplit(value.decode("latin-1")).hostname or ""
-        except ValueError:
-            name = ""
-        if not is_loopback(name):
-            raise Problem(
-                "origin_refused",
-                "Without an API key only pages of this machine may call, "
-                "and of sites that BUCKETLINE_CORS_ORIGINS names (`*` counts only with a key).",
-            )
-
-
-def _host_name(host: str) -> str:
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.partition(":")[0]
-
-
-def is_loopback(name: str) -> bool:
-    """Whether a host name always means this machine (no look-up: DNS may lie)."""
-    name = name.lower().rstrip(".")
-    return name in ("localhost", "::1") or name.endswith(".localhost") or bool(_LOOPBACK_4.fullmatch(name))

@@ -11,8 +11,8 @@ from typing import Any
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 
-from api.guard import is_loopback
 from api.limits import GRACEFUL_SECONDS, HEADER_FIELD_BYTES, WORKER_TIMEOUT_SECONDS
+from api.loopback import is_loopback
 from engine.config import Settings
 
 TITLE = "bucketline api"

@@ -3,7 +3,7 @@
 import pytest
 
 from api.asgi import Composed
-from api.guard import is_loopback
+from api.loopback import is_loopback
 from tests.api.asking import Asker
 from tests.api.fakes import FakeService
 
