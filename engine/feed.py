@@ -246,6 +246,7 @@ class Feed:
         task = self._views.get(event_id)
         if task is None:
             task = self._views[event_id] = asyncio.get_running_loop().create_task(self._view(job))
+            task.add_done_callback(_looked_at)
             while len(self._views) > PAGE:
                 del self._views[next(iter(self._views))]
         try:
@@ -253,6 +254,12 @@ class Feed:
         except EngineError:
             self._views.pop(event_id, None)
             raise
+
+
+def _looked_at(task: asyncio.Task[Any]) -> None:
+    """Everybody who asked may have left before it failed: then nobody else takes the error."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _order(stream_id: str) -> tuple[int, int]:

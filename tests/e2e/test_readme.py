@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ import pytest
 from bucketline import Client
 from tests import documents
 from tests.documents import ROOT
+from tests.servers import needs
 
 WRITTEN = "http://127.0.0.1:8000"
 INCOMING = "/srv/incoming"
@@ -161,6 +163,16 @@ def test_the_command(reader: Reader) -> None:
 
     assert "holiday.mp4" in said
     assert "succeeded" in said
+
+
+def test_a_resumable_upload(reader: Reader, client: Client) -> None:
+    needs(importlib.util.find_spec("tusclient") is not None, "tuspy")
+    before = {job.id for job in client.jobs(limit=50).items}
+
+    reader.runs_python("tus")
+
+    [new] = [job.id for job in client.jobs(limit=50).items if job.id not in before]
+    assert client.wait(new, timeout=100).succeeded
 
 
 def test_the_client(reader: Reader) -> None:
