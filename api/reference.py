@@ -195,7 +195,7 @@ OPERATIONS = [
     Operation("tokens", "post", "/v1/tokens", "Make a short-lived token", {
         201: Answer("The token; its text is shown this once.", shapes.TokenView, ("Location",))}, body="token",
         refused="bad_json invalid unknown_option unknown_destination not_found unsupported_media_type truncated "
-        "too_slow"),
+        "too_slow bad_checksum checksum_mismatch", parameters=("content_digest", "repr_digest")),
     Operation("tokens", "delete", "/v1/tokens/{token_id}", "End a token", {204: Answer("It has ended.")},
         parameters=("token_id",), refused="no_resource"),
     Operation("service", "get", "/v1/stats", "The system in numbers", {200: Answer("Now.", shapes.StatsView)}),
