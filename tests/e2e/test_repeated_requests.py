@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import socket
 import threading
 import time
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from bucketline.client import Client
 from tests.e2e.provider import Provider
 from tests.e2e.stack import MakeStack, Stack
 from tests.servers import eventually
@@ -152,6 +154,12 @@ def test_killed_between_disk_and_answer(
     assert jobs(stack) == [again.json()["id"]]
     assert provider.read("film") == content
     assert provider.count("put") + provider.count("complete") == 1
+
+
+def test_the_client_sends_again(stack: Stack) -> None:
+    with Client(stack.talk.url) as client:
+        made = {client.submit(io.BytesIO(b"hello"), name="x", idempotency_key='my "own"').id for _ in range(3)}
+    assert jobs(stack) == list(made)
 
 
 def test_a_redis_that_lost_everything(stack: Stack, provider: Provider, five_parts: bytes) -> None:
