@@ -91,6 +91,9 @@ def check_spec(who: Identity, spec: JobSpec, service: Service, options: SubmitOp
     What is looked at is the job as it will be done, with routes expanded and templates filled, not what was asked.
     """
     _check_source(who, spec, service)
+    if who.token and spec.webhook:
+        detail = "A token may name no webhook; whoever mints it may submit with a key."
+        raise Problem("forbidden", detail, errors=[{"pointer": "/webhook", "detail": detail}])
     if not who.restricted:
         return spec
     fault = who.fault_of(spec.destinations, known_beginning(spec.key, spec.key_template), service.reach)

@@ -13,7 +13,7 @@ from api.destinations import Destination, Destinations
 from api.events import Feed
 from api.health import Alive, Index, ProblemPage, Ready, Stats
 from api.ingest import Intake
-from api.jobs import Command, Job, Jobs, Objects, Parts, Submission
+from api.jobs import Command, Job, Jobs, Objects, Parts, Submission, Webhooks
 from api.life import Life
 from api.limits import PING_SECONDS, Pace
 from api.openapi import OpenApi
@@ -56,6 +56,9 @@ def create_app(
     app.add_route("/v1/jobs", Jobs(service, submission))
     app.add_route("/v1/jobs/{job_id}", Job(service))
     app.add_route("/v1/jobs/{job_id}/parts", Parts(service))
+    webhooks = Webhooks(service)
+    app.add_route("/v1/jobs/{job_id}/webhooks", webhooks)
+    app.add_route("/v1/jobs/{job_id}/webhooks/{delivery}/replay", webhooks, suffix="replay")
     for verb in VERBS:
         app.add_route(f"/v1/jobs/{{job_id}}/{verb}", Command(service, verb))
     app.add_route("/v1/jobs/{job_id}/events", feed, suffix="one")

@@ -220,6 +220,21 @@ class Command:
         write_json(resp, job, 202 if effective else 200)
 
 
+class Webhooks:
+    """`/v1/jobs/{id}/webhooks`: who was told of the job's end, and telling it again."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def on_get(self, req: Request, resp: Response, job_id: str) -> None:
+        write_json(resp, await self._service.webhooks(checked_id(job_id), req.scope["bucketline"].who))
+
+    async def on_post_replay(self, req: Request, resp: Response, job_id: str, delivery: str) -> None:
+        found = await self._service.replay(checked_id(job_id), delivery, req.scope["bucketline"].who)
+        req.scope["bucketline"].note(self._service, "replay", job=job_id)
+        write_json(resp, found, 202)
+
+
 class Objects:
     """`PUT /v1/objects/{destination}/{key}`: the key is the rest of the raw path, percent-decoded and nothing else."""
 

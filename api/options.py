@@ -141,9 +141,9 @@ TABLE: dict[str, tuple[Reader, Reader, Callable[[Any, str], Any]]] = {
     "checksum": _TEXT,
     "priority": _TEXT,
     "retain_seconds": _NUMBER,
+    "webhook": _TEXT,
 }
 CHOICES: dict[str, tuple[str, ...]] = {"on_conflict": get_args(OnConflict), "priority": get_args(Priority)}
-NOT_YET = {"webhook": "Webhooks are not part of this version; watch the job or its events instead."}
 CHECKSUMS = {"sha256": re.compile(r"[0-9a-f]{64}"), "crc32c": re.compile(r"[A-Za-z0-9+/]{6}==")}
 
 
@@ -247,8 +247,6 @@ def _check(name: str, value: Any) -> None:
 
 def _unknown(name: str) -> NoReturn:
     pointer = f"/{_escape(name[:200])}"
-    if name in NOT_YET:
-        raise Problem("not_supported", NOT_YET[name], errors=[{"pointer": pointer, "detail": NOT_YET[name]}])
     if name == "source":
         raise invalid(pointer, "A source is given in an application/json body.")
     raise invalid(pointer, f"There is no option {name[:80]!r}{_nearest(name, TABLE)}.", code="unknown_option")

@@ -54,7 +54,6 @@ TABLE: dict[str, Kind] = {
     "invalid": Kind(422),
     "unknown_destination": Kind(422),
     "unknown_option": Kind(422, "There is no such option"),
-    "not_supported": Kind(422, "This version does not do that"),
     "checksum_mismatch": Kind(422),
     "idempotency_mismatch": Kind(422, "This Idempotency-Key was used for another request"),
     # The state of things

@@ -17,6 +17,7 @@ Json = dict[str, Any]
 TAGS = {
     "jobs": "Submit files, look at jobs, and command them.",
     "tus": "Uploads that go on after a break: tus 1.0.0.",
+    "webhooks": "Who was told of the ends of jobs.",
     "events": "Server-sent events: watch without asking again and again.",
     "destinations": "What is configured, and whether it works.",
     "tokens": "Short-lived tokens: what a web application hands to its page.",
@@ -27,7 +28,7 @@ COMMON = "bad_request key_in_query host_refused origin_refused expectation_faile
 COMMON += "unsupported_encoding "
 """What the gate in front of every address may answer."""
 WITH_KEY = "unauthorized forbidden quota_exceeded ledger_unavailable unavailable"
-_SUBMIT = "stopping truncated bad_checksum too_slow invalid unknown_destination unknown_option not_supported "
+_SUBMIT = "stopping truncated bad_checksum too_slow invalid unknown_destination unknown_option "
 _SUBMIT += "checksum_mismatch token_used_up spool_full spool_unavailable conflict not_found "
 _SUBMIT += "bad_idempotency_key idempotency_busy idempotency_mismatch"
 _SOURCE = " bad_json source_missing source_refused source_changed source_gone address_refused"
@@ -50,6 +51,7 @@ OPTION_TEXTS = {
     "on_conflict": "What to do when there is an object at the key.",
     "checksum": "The expected one: `sha256:<lower-case hex>` or `crc32c:<base64 of 4 big-endian bytes>`.",
     "priority": "Among the jobs that wait.",
+    "webhook": "The URL that is told of the end, by Standard Webhooks.",
     "retain_seconds": "How long the record of the finished job is kept.",
 }
 
@@ -57,6 +59,7 @@ OPTION_TEXTS = {
 _LIMIT: Json = {"type": "integer", "minimum": 1, "maximum": LIST_MOST, "default": LIST_DEFAULT}
 PARAMETERS: dict[str, Json] = {
     "job_id": parameter("job_id", "path", "The job's id.", {"type": "string", "format": "uuid"}),
+    "delivery": parameter("delivery", "path", "The delivery's id.", {**TEXT, "minLength": 1}),
     "name": parameter("name", "path", "The destination's or route's name.", {**TEXT, "minLength": 1}),
     "token_id": parameter("token_id", "path", "The token's id.", {**TEXT, "pattern": "^[0-9a-f]{16}$"}),
     "code": parameter("code", "path", "A problem code.", {"$ref": "#/components/schemas/ProblemCode"}),
@@ -177,6 +180,11 @@ OPERATIONS = [
         ("pause", "Pause a job", "Parts that are on their way arrive."),
         ("resume", "Resume a paused job", ""),
         ("retry", "Retry a failed job", "Starts the next run: only what is missing is sent."))),
+    Operation("webhooks", "get", "/v1/jobs/{job_id}/webhooks", "Who was told of a job's ends", {
+        200: Answer("All deliveries.", shapes.DeliveryList)}, parameters=("job_id",), refused="not_found"),
+    Operation("webhooks", "post", "/v1/jobs/{job_id}/webhooks/{delivery}/replay", "Tell it once more", {
+        202: Answer("It will be, with the same id.", shapes.DeliveryView)}, parameters=("job_id", "delivery"),
+        refused="not_found"),
     *reference_tus.OPERATIONS,
     Operation("events", "get", "/v1/jobs/{job_id}/events", "Watch one job", {
         200: _STREAM, 204: Answer("Nothing comes after this id: the job is over.")}, _EVENTS,

@@ -55,7 +55,7 @@ HEADERS: dict[str, tuple[str, Json]] = {
 _TUS = "tus_version 404:not_found upload_gone upload_busy wrong_node stopping "
 _CHUNK = (
     "unsupported_media_type wrong_offset final_upload bad_checksum 460:checksum_mismatch checksum_mismatch conflict "
-    "truncated 503:too_slow spool_full spool_unavailable invalid unknown_destination not_supported"
+    "truncated 503:too_slow spool_full spool_unavailable invalid unknown_destination"
 )
 _LOOKED = ("Tus-Resumable", "Upload-Offset", "Upload-Length", "Upload-Defer-Length", "Upload-Metadata", "Upload-Concat",
            "Upload-Expires", "Bucketline-Job", "Cache-Control")  # fmt: skip

@@ -128,6 +128,7 @@ class JobView(msgspec.Struct, omit_defaults=True):
     tags: dict[str, str] | None = None
     request_id: Annotated[str, Meta(description="Of the request that submitted it.")] | None = None
     traceparent: Annotated[str, Meta(description="What that request belonged to.")] | None = None
+    webhook: Annotated[str, Meta(description="Who is told of the end; a query is shown as `?…`.")] | None = None
 
 
 class SeveralJobs(msgspec.Struct):
@@ -161,6 +162,33 @@ class PartList(msgspec.Struct):
     """Every part of one transfer."""
 
     items: list[PartView]
+
+
+class DeliveryAttempt(msgspec.Struct):
+    """One try to tell of an end. `status`: none when there was no answer."""
+
+    at: Moment
+    status: int | None
+    error: str | None
+
+
+class DeliveryView(msgspec.Struct):
+    """How the telling of one end stands. `status` and `error` are those of the last attempt."""
+
+    id: Annotated[str, Meta(description="The `webhook-id`: the same over all attempts.")]
+    type: Annotated[str, Meta(description="`job.` and the state in which the job ended.")]
+    state: Literal["pending", "delivered", "failed", "disabled"]
+    created_at: Moment
+    next_attempt_at: Moment | None
+    status: int | None
+    error: str | None
+    attempts: list[DeliveryAttempt]
+
+
+class DeliveryList(msgspec.Struct):
+    """Every end of the job that was to be told."""
+
+    items: list[DeliveryView]
 
 
 class DestinationView(msgspec.Struct, omit_defaults=True):

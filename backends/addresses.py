@@ -102,24 +102,27 @@ class Rules:
     ports: frozenset[int] = frozenset({80, 443})
     hosts: frozenset[str] = frozenset()
     networks: tuple[Network, ...] = ()
+    setting: str = "BUCKETLINE_IMPORT"
+    """What the names of the settings begin with, for whoever must change them."""
 
     @classmethod
-    def of(cls, ports: tuple[int, ...], allowed: tuple[str, ...]) -> Rules:
+    def of(cls, ports: tuple[int, ...], allowed: tuple[str, ...], setting: str = "BUCKETLINE_IMPORT") -> Rules:
         """From the settings: `allowed` are host names, addresses and networks as 10.0.0.0/8."""
         read = [(text, network_of(text)) for text in allowed]
         hosts = frozenset(text.lower().rstrip(".") for text, network in read if network is None)
-        return cls(frozenset(ports), hosts, tuple(network for _, network in read if network is not None))
+        networks = tuple(network for _, network in read if network is not None)
+        return cls(frozenset(ports), hosts, networks, setting)
 
     def fault_of(self, place: Place) -> str | None:
         """Why this place cannot be imported from, as far as that is certain without asking anybody; or None."""
         if place.port not in self.ports:
             known = ", ".join(map(str, sorted(self.ports)))
-            return f"Port {place.port} may not be connected to; {known} may (BUCKETLINE_IMPORT_PORTS)."
+            return f"Port {place.port} may not be connected to; {known} may ({self.setting}_PORTS)."
         literal = literal_of(place.host)
         if literal is not None and not self.allow(place.host, literal):
-            return closed(place.host)
+            return closed(place.host, self.setting)
         if place.host.rstrip(".").rpartition(".")[2] == "localhost" and not self._opened(place.host):
-            return closed(place.host)
+            return closed(place.host, self.setting)
         return None
 
     def allow(self, host: str, address: Address) -> bool:
@@ -135,11 +138,11 @@ class Rules:
         return host.lower().rstrip(".") in self.hosts
 
 
-def closed(host: str) -> str:
+def closed(host: str, setting: str = "BUCKETLINE_IMPORT") -> str:
     """What whoever asked is told; not which address it is, which would tell what the network inside looks like."""
     return (
         f"{host} is at an address that may not be connected to: it is private, local or reserved. "
-        "The operator can open hosts and networks with BUCKETLINE_IMPORT_ALLOW."
+        f"The operator can open hosts and networks with {setting}_ALLOW."
     )
 
 

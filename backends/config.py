@@ -17,12 +17,13 @@ from backends.credentials import Credential, read_credential
 from backends.destinations import NOT_YET, Surroundings, read_destination
 from backends.faults import ConfigurationError, Fault, FaultList, nearest
 from backends.registry import Destination
+from backends.signing_secrets import Secrets, read_secrets
 
 __all__ = ["Configuration", "ConfigurationError", "Fault", "UnknownDestination", "load"]
 
 _LARGEST_FILE = MIB
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-_TOP = ("default", "destinations", "routes", "credentials")
+_TOP = ("default", "destinations", "routes", "credentials", "webhooks")
 _ROUTE = ("mirror", "done_when")
 
 
@@ -47,6 +48,8 @@ class Configuration:
     """The destinations of each route; a copy goes to every one of them."""
     credentials: dict[str, Credential] = field(default_factory=dict)
     """What imports from the web may be authorized with."""
+    webhooks: Secrets = field(default_factory=Secrets)
+    """What webhooks are signed with."""
     files: tuple[Path, ...] = ()
     """Files beside plugins.toml that secrets were read from."""
 
@@ -131,6 +134,7 @@ def _read(document: dict[str, Any], around: Surroundings) -> Configuration:
         {name: item for name, item in made.items() if item},
         mirrors,
         {name: item for name, item in credentials.items() if item},
+        read_secrets(document.get("webhooks"), around),
     )
 
 

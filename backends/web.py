@@ -127,14 +127,21 @@ class Answer:
 class Web:
     """One per worker process; safe for threads."""
 
-    def __init__(self, rules: Rules, resolver: Resolver | None = None, *, ca_file: str | None = None) -> None:
+    def __init__(
+        self,
+        rules: Rules,
+        resolver: Resolver | None = None,
+        *,
+        ca_file: str | None = None,
+        header_seconds: float | None = None,
+    ) -> None:
         self.rules = rules
         self._resolver = resolver or resolve
         more: dict[str, Any] = {"ca_certs": ca_file} if ca_file else {}
         self._manager = urllib3.PoolManager(num_pools=32, maxsize=16, **more)
         self._manager.pool_classes_by_scheme = {
-            "http": _pool(urllib3.HTTPConnectionPool, _guarded(HTTPConnection, self._addresses)),
-            "https": _pool(urllib3.HTTPSConnectionPool, _guarded(HTTPSConnection, self._addresses)),
+            "http": _pool(urllib3.HTTPConnectionPool, _guarded(HTTPConnection, self._addresses, header_seconds)),
+            "https": _pool(urllib3.HTTPSConnectionPool, _guarded(HTTPSConnection, self._addresses, header_seconds)),
         }
         self._timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=SILENCE_SECONDS)
 
@@ -155,6 +162,11 @@ class Web:
             answer.close()
             place = self._next(place, answer.headers.get("location", ""))
         raise WebRefusal(f"{first.origin} redirects more than {REDIRECTS} times.", code="source_refused")
+
+    def post(self, url: str, headers: Mapping[str, str], body: bytes, seconds: float) -> Answer:
+        """The answer to a POST, whatever it is; no redirect is followed. Raises like `get`."""
+        deadline = urllib3.Timeout(total=seconds, connect=min(seconds, CONNECT_SECONDS))
+        return self._ask(self._checked(url), headers, "POST", body, deadline)
 
     def close(self) -> None:
         self._manager.clear()
@@ -178,11 +190,18 @@ class Web:
             raise WebRefusal(f"{place.origin} redirects from https to http.", code="address_refused")
         return following
 
-    def _ask(self, place: Place, headers: Mapping[str, str]) -> Answer:
+    def _ask(
+        self,
+        place: Place,
+        headers: Mapping[str, str],
+        method: str = "GET",
+        body: bytes | None = None,
+        timeout: urllib3.Timeout | None = None,
+    ) -> Answer:
         try:
             pool = self._manager.connection_from_host(place.host, place.port, place.scheme)
             response = pool.urlopen(
-                "GET", place.target, headers={"user-agent": "bucketline", **headers}, timeout=self._timeout,
+                method, place.target, body, {"user-agent": "bucketline", **headers}, timeout=timeout or self._timeout,
                 retries=False, redirect=False, preload_content=False, decode_content=False,
             )  # fmt: skip
         except (HTTPError, OSError) as error:
@@ -193,7 +212,7 @@ class Web:
         """Every address of the name, all of which may be connected to."""
         found = self._resolver(host, port)
         if not found or not all(self.rules.allow(host, _address(text)) for text in found):
-            raise WebRefusal(closed(host), code="address_refused")
+            raise WebRefusal(closed(host, self.rules.setting), code="address_refused")
         return found
 
 
@@ -211,7 +230,7 @@ def _pool(base: type[Any], connection: type[Any]) -> type[Any]:
     return type(f"Guarded{base.__name__}", (base,), {"ConnectionCls": connection})
 
 
-def _guarded(base: type[Any], addresses: Callable[[str, int], list[str]]) -> type[Any]:
+def _guarded(base: type[Any], addresses: Callable[[str, int], list[str]], header_seconds: float | None) -> type[Any]:
     """The connection class that connects to an address that was looked at, and does not wait for headers for ever."""
 
     class Guarded(base):  # type: ignore[misc]
@@ -232,7 +251,7 @@ def _guarded(base: type[Any], addresses: Callable[[str, int], list[str]]) -> typ
 
         def getresponse(self) -> Any:
             sock, late = self.sock, threading.Event()
-            stopper = threading.Timer(HEADER_SECONDS, _shut, (sock, late))
+            stopper = threading.Timer(header_seconds or HEADER_SECONDS, _shut, (sock, late))
             stopper.daemon = True
             stopper.start()
             try:

@@ -23,6 +23,10 @@
 | `BUCKETLINE_SOURCE_ROOTS` | directories a `source.path` may name, separated by `:` | none |
 | `BUCKETLINE_IMPORT_ALLOW` | what imports may reach beside the internet: `files.internal,10.1.0.0/16` | nothing |
 | `BUCKETLINE_IMPORT_PORTS` | ports that imports may connect to | `80,443` |
+| `BUCKETLINE_WEBHOOK_ALLOW` | what webhooks may reach beside the internet: `hooks.internal,10.1.0.0/16` | nothing |
+| `BUCKETLINE_WEBHOOK_PORTS` | ports that webhooks may connect to | `80,443` |
+| `BUCKETLINE_WEBHOOK_TIMEOUT` | seconds that a receiver has for its answer | 15 |
+| `BUCKETLINE_WEBHOOK_WAITS` | seconds before each further try of a webhook | `5,30,300,1800,7200,18000,28800,28800` |
 | `BUCKETLINE_RETRY_ATTEMPTS` | attempts per part | 8 |
 | `BUCKETLINE_RETRY_BASE_SECONDS` | first wait between attempts | 2 |
 | `BUCKETLINE_RETRY_BUDGET_SECONDS` | a part is tried for this long at least, whatever its attempts | 600 |
@@ -86,6 +90,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     allowed_roots: list[Path] = msgspec.field(default_factory=list)
     import_allow: tuple[str, ...] = ()
     import_ports: tuple[int, ...] = (80, 443)
+    webhook_allow: tuple[str, ...] = ()
+    webhook_ports: tuple[int, ...] = (80, 443)
+    webhook_timeout_seconds: float = 15.0
+    webhook_waits: tuple[float, ...] = (5, 30, 300, 1800, 7200, 18_000, 28_800, 28_800)
+    """Seconds before each further try."""
     retry_attempts: int = 8
     retry_base_seconds: float = 2.0
     retry_budget_seconds: float = 600.0
@@ -258,6 +267,13 @@ def _ports(text: str) -> tuple[int, ...]:
     return tuple(map(int, found))
 
 
+def _waits(text: str) -> tuple[float, ...]:
+    found = [item.strip() for item in text.split(",") if item.strip()]
+    if not all(re.fullmatch(r"\d{1,5}(\.\d{1,3})?", one) for one in found):
+        raise ValueError("takes seconds by commas, as 5,30,300")
+    return tuple(map(float, found))
+
+
 def _path(text: str) -> Path:
     if "\0" in text:
         raise ValueError("takes a path")
@@ -295,6 +311,10 @@ _VARIABLES: dict[str, tuple[str, Callable[[str], Any]]] = {
     "BUCKETLINE_SOURCE_ROOTS": ("allowed_roots", _paths),
     "BUCKETLINE_IMPORT_ALLOW": ("import_allow", _hosts),
     "BUCKETLINE_IMPORT_PORTS": ("import_ports", _ports),
+    "BUCKETLINE_WEBHOOK_ALLOW": ("webhook_allow", _hosts),
+    "BUCKETLINE_WEBHOOK_PORTS": ("webhook_ports", _ports),
+    "BUCKETLINE_WEBHOOK_TIMEOUT": ("webhook_timeout_seconds", _seconds),
+    "BUCKETLINE_WEBHOOK_WAITS": ("webhook_waits", _waits),
     "BUCKETLINE_RETRY_ATTEMPTS": ("retry_attempts", _whole(1, 1000)),
     "BUCKETLINE_RETRY_BASE_SECONDS": ("retry_base_seconds", _seconds),
     "BUCKETLINE_RETRY_BUDGET_SECONDS": ("retry_budget_seconds", _seconds),

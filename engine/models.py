@@ -129,6 +129,7 @@ class SubmitOptions(msgspec.Struct, omit_defaults=True, kw_only=True):
     checksum: str | None = None
     priority: Priority = "normal"
     retain_seconds: int | None = None
+    webhook: str | None = None
     source: dict[str, Any] | None = None
 
 
@@ -157,6 +158,8 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     checksum: str | None = None
     priority: Priority = "normal"
     retain_seconds: int = 604_800
+    webhook: str | None = None
+    """Who is told when the job has ended."""
     owner: str = ""
     token: str = ""
     """The id of the short-lived token with which it was submitted: that one may look at it."""

@@ -24,6 +24,7 @@ from engine.digests import Digest
 from engine.errors import Conflict, EngineError, Invalid, LedgerUnavailable, NotFound
 from engine.feed import Event, Feed
 from engine.gate import Gate
+from engine.hook_views import delivery_view, replayed
 from engine.ledger import AsyncLedger
 from engine.listing import Query, list_jobs
 from engine.minter import Minter
@@ -230,6 +231,22 @@ class AsyncService:
         return record
 
     # ------------------------------------------------------------------ commands
+
+    async def webhooks(self, job: str, who: Identity = EVERYTHING) -> Json:
+        """How the deliveries of the job's ends stand."""
+        await self._record(job, who)
+        found = await self.ledger.run(operations.hooks_of(job))
+        return {"items": [delivery_view(one, *found[one]) for one in sorted(found)]}
+
+    async def replay(self, job: str, delivery: str, who: Identity = EVERYTHING) -> Json:
+        """Delivers once more, with the same id."""
+        await self._record(job, who)
+        found = await self.ledger.run(operations.hooks_of(job))
+        if delivery not in found:
+            raise NotFound(f"This job has no delivery {delivery[:200]!r}.")
+        again = replayed(found[delivery][0])
+        await self.ledger.run(operations.note_hook(delivery, again, 0))
+        return delivery_view(delivery, again, int(time.time() * 1000))
 
     async def command(self, job: str, action: str, who: Identity = EVERYTHING) -> tuple[Json, bool]:
         """cancel, pause, resume or retry: the job, and whether this call changed something."""

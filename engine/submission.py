@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 import uuid_utils
 
+from backends.addresses import Rules, place_of
 from backends.base import FURTHER_PROPERTIES
 from backends.config import Configuration, UnknownDestination
 from backends.registry import Destination
@@ -95,6 +96,7 @@ class Desk:
             checksum=options.checksum,
             priority=options.priority,
             retain_seconds=self._retain(options, faults),
+            webhook=self._webhook(options.webhook, faults),
             owner=owner,
             node=self.settings.node,
             source=source,
@@ -297,6 +299,18 @@ class Desk:
         if not 0 <= options.retain_seconds <= MAX_RETAIN_SECONDS:
             faults.add("/retain_seconds", f"Between 0 and {MAX_RETAIN_SECONDS} seconds.")
         return options.retain_seconds
+
+    def _webhook(self, url: str | None, faults: Faults) -> str | None:
+        if url is None:
+            return None
+        if not self.configuration.webhooks.keys:
+            faults.add("/webhook", "This server signs no webhooks: its plugins.toml has no secret in [webhooks].")
+        try:
+            rules = Rules.of(self.settings.webhook_ports, self.settings.webhook_allow, "BUCKETLINE_WEBHOOK")
+            faults.add("/webhook", rules.fault_of(place_of(url)))
+        except ValueError as fault:
+            faults.add("/webhook", str(fault))
+        return url
 
     def _check_key(
         self, spec: JobSpec, options: SubmitOptions, destinations: Sequence[Destination], faults: Faults

@@ -61,6 +61,7 @@ def job_view(record: JobRecord) -> Json:
         "source": _source_view(spec, fields),
         "transfers": transfers,
         "error": msgspec.json.decode(fields["error"]) if fields.get("error") else None,
+        **({"webhook": place_of(spec.webhook).shown} if spec.webhook else {}),
         "links": _links(spec.id, record.state),
     }
 

@@ -78,6 +78,7 @@ def run(settings: Settings, *, name: str | None = None) -> int:
     from engine.middleware.leasing import renew_forever
     from engine.middleware.progress import flush_forever
     from engine.sweeper import Sweeper
+    from engine.webhooks import Courier
 
     logging.getLogger("dramatiq.worker.WorkerThread").setLevel(
         logging.ERROR
@@ -109,6 +110,7 @@ def run(settings: Settings, *, name: str | None = None) -> int:
         lambda: flush_forever(runtime),
         lambda: _follow(runtime, look),
         sweeper.forever,
+        Courier(runtime).forever,
     ):
         threading.Thread(target=target, daemon=True).start()
     log.info("working", node=settings.node, threads=settings.threads)

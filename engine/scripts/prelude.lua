@@ -18,6 +18,8 @@
 -- P blank:NODE            string  that node's disk was empty when this ledger was new: every Idempotency-Key used there is in it
 -- P job:ID                hash    one job: spec (JSON, immutable), state, run, rev, times, size, received, checksums, error
 -- P job:ID:events         stream  its events: k (kind), d (JSON); trimmed, gone an hour after the end
+-- P job:ID:hooks          hash    delivery (ID.RUN.STATE: the webhook's id) -> JSON, how it stands; exactly one for each ended run
+-- P hooks                 zset    delivery -> when it is tried next
 -- P feed                  stream  the events of all jobs, with o (owner); trimmed
 -- P receiving             zset    job -> when its reception counts as dead
 -- P active                zset    transfer -> the next moment somebody must look at it
@@ -288,6 +290,21 @@ end
 
 -- ---------------------------------------------------------------- the end of things
 
+-- Whoever asked to be told of the end will be: in the same step in which the job ends, so that no crash can lose it.
+local function owe_hook(id, J, state)
+  if not string.match(J.spec or '', '"webhook"') or not cjson.decode(J.spec).webhook then return end
+  local one = id .. '.' .. J.run .. '.' .. state
+  redis.call('HSETNX', job_key(id) .. ':hooks', one, cjson.encode({state = 'pending', created_ms = now, tries = 0}))
+  redis.call('ZADD', P .. 'hooks', 'NX', now, one)
+end
+
+local function owes_hook(id)
+  for _, one in ipairs(redis.call('HKEYS', job_key(id) .. ':hooks')) do
+    if redis.call('ZSCORE', P .. 'hooks', one) then return true end
+  end
+  return false
+end
+
 local function finish_job(id)
   local job = job_key(id)
   local J = load(job)
@@ -310,6 +327,7 @@ local function finish_job(id)
   if state == 'succeeded' then redis.call('HSET', job, 'satisfied', now) end
   redis.call('ZADD', P .. 'releasing:' .. J.node, now + RELEASE_GRACE, id)
   redis.call('ZADD', P .. 'expiring', now + num(J.retain_ms), id)
+  owe_hook(id, J, state)
   redis.call('HSET', job, 'end_id', emit(id, 'end'))
   redis.call('HDEL', job, 'dirty', 'event_at', 'rate_at', 'rate_sent')
   redis.call('EXPIRE', job .. ':events', 3600)
@@ -363,6 +381,7 @@ local function forget(id, owner)
   end
   redis.call('ZREM', P .. 'expiring', id)
   redis.call('ZREM', P .. 'receiving', id)
-  redis.call('DEL', job, job .. ':events')
+  for _, one in ipairs(redis.call('HKEYS', job .. ':hooks')) do redis.call('ZREM', P .. 'hooks', one) end
+  redis.call('DEL', job, job .. ':events', job .. ':hooks')
 end
 

@@ -18,4 +18,5 @@ redis.call('ZADD', P .. 'expiring', num(dead.job.finished) + num(dead.job.retain
 redis.call('ZADD', P .. 'releasing:' .. dead.job.node, num(dead.job['until']), id)
 redis.call('HSET', job_key(id), 'end_id', emit(id, 'end'))
 redis.call('EXPIRE', job_key(id) .. ':events', 3600)
+owe_hook(id, dead.job, dead.job.state)   -- whether it was told is lost: at least once, with the same id
 return 1

@@ -74,7 +74,10 @@ for _, id in ipairs(dead) do
 end
 
 local old = redis.call('ZRANGEBYSCORE', P .. 'expiring', '-inf', now, 'LIMIT', 0, limit)
-for _, id in ipairs(old) do forget(id, redis.call('HGET', job_key(id), 'owner') or '') end
+for _, id in ipairs(old) do
+  if owes_hook(id) then redis.call('ZADD', P .. 'expiring', now + 60000, id)
+  else forget(id, redis.call('HGET', job_key(id), 'owner') or '') end
+end
 
 local free = redis.call('ZRANGEBYSCORE', P .. 'releasing:' .. node, '-inf', now, 'LIMIT', 0, limit)
 return {redis.call('GET', P .. 'epoch') or '', mints, free, dead, #old, now, before}

@@ -269,6 +269,7 @@ class FakeService:
             on_conflict=options.on_conflict,
             checksum=options.checksum,
             priority=options.priority,
+            webhook=options.webhook,
             owner=owner,
             source=_source(options.source),
         )

@@ -689,6 +689,14 @@ async def test_a_token_works_on_all_doors_and_is_kept_to_its_folder(
         refused(await ask("PUT", f"/v1/objects/{target}", body=b"x", headers=made), 403, "forbidden")
 
 
+async def test_a_token_names_no_webhook(ask: Asker, keys: Keys) -> None:
+    made = bearer((await mint(ask, keys.add()))["token"])
+
+    answer = await ask("POST", "/v1/jobs?webhook=https://hooks.example/", body=b"x", headers=made)
+
+    assert (answer.status, answer.json()["errors"][0]["pointer"]) == (403, "/webhook")
+
+
 async def test_uploads_at_the_same_time_never_exceed_the_token(ask: Asker, keys: Keys, service: FakeService) -> None:
     made = bearer((await mint(ask, keys.add(), '{"uploads": 2}'))["token"])
     service.go_on.clear()

@@ -96,7 +96,6 @@ async def test_addresses(ask: Asker, service: FakeService, method: str, target: 
         ("checksum=sha256:ABC", 400, "bad_checksum", "/checksum"),
         ("checksum=crc32c:yZRlqg", 400, "bad_checksum", "/checksum"),
         ("checksum=sha256:" + "0" * 64, 422, "checksum_mismatch", None),
-        ("webhook=http://x", 422, "not_supported", "/webhook"),
         ("source=x", 422, "invalid", "/source"),
         ("a%2Fb=1", 422, "unknown_option", "/a~1b"),
         ("key=../x", 422, "invalid", "/key"),
@@ -130,7 +129,6 @@ async def test_an_unknown_option_names_the_nearest(ask: Asker) -> None:
         ({"content-digest": "sha-256=:AAAA:"}, 400, "bad_checksum"),
         ({"repr-digest": "sha-256=:" + "A" * 43 + "=:, sha-256=:" + "B" * 42 + "A=:"}, 400, "bad_checksum"),
         ({"bucketline-name": b"\xff"}, 422, "invalid"),
-        ({"bucketline-webhook": "http://x"}, 422, "not_supported"),
     ],
 )
 async def test_headers(ask: Asker, service: FakeService, headers: dict[str, str], status: int, code: str) -> None:
@@ -222,7 +220,6 @@ async def test_forms(ask: Asker, service: FakeService, body: bytes, status: int,
         (b'{"source": {"path": "/x"}, "name": 7}', 422, "invalid", "/name"),
         (b'{"source": {"path": "/x"}, "destinations": [1]}', 422, "invalid", "/destinations/0"),
         (b'{"source": {"path": "/x"}, "metadata": {"a/b": null}}', 422, "invalid", "/metadata/a~1b"),
-        (b'{"source": {"path": "/x"}, "webhook": "http://x"}', 422, "not_supported", "/webhook"),
         (b'{"source": {"path": "/x"}, "colour": "red"}', 422, "unknown_option", "/colour"),
         (b'{"source": {"path": "/x"}, "name": "' + b"x" * 65_536 + b'"}', 413, "too_large", None),
     ],

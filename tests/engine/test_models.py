@@ -134,7 +134,7 @@ def test_a_sidecar_of_a_later_version_can_still_be_read() -> None:
     """What a newer version adds is passed over, so that going back to this one loses no job."""
     sidecar = models.Sidecar(spec=SPEC, digest=Digester(0).digest())
     document = msgspec.json.decode(models.dumps(sidecar))
-    document["spec"]["webhook"] = "https://example.org"
+    document["spec"]["later"] = "https://example.org"
 
     assert msgspec.json.decode(msgspec.json.encode(document), type=models.Sidecar) == sidecar
 

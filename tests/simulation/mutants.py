@@ -121,6 +121,7 @@ MUTANTS = [
         "what was shown as sent is forgotten",
         {"prelude": ("'floor', math.max(num(T.floor), num(T.sent)),", "'floor', 0,")},
     ),
+    Mutant("the end of a job is not owed to who asked for it", {"prelude": ("  owe_hook(id, J, state)\n", "")}),
 ]
 
 

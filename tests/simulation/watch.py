@@ -136,6 +136,7 @@ class Watch:
             now.transfers.append(record.get("state", ""))
             now.shown.append(max(int(record.get("sent") or 0), int(record.get("floor") or 0)))
         self._compare(job, before, now)
+        self._told(job, fields, now)
         for n, record in enumerate(records):
             if operation.script == "restore":
                 continue  # an end that is put back says what was, not what is
@@ -147,6 +148,14 @@ class Watch:
         if ended and (self.doubtful or operation.script == "restore"):
             self.blind.add(job)
         self.seen[job] = now
+
+    def _told(self, job: str, fields: Mapping[str, str], now: Seen) -> None:
+        """Who asked for it is owed exactly one webhook for each run that ended, from the moment of its end."""
+        hooks = self.world.redises.server.fields(f"job:{job}:hooks")
+        mine = [name for name in hooks if name.startswith(f"{job}.{now.run}.")]
+        wanted = now.state in JOB_OVER and '"webhook"' in fields["spec"]
+        if mine != ([f"{job}.{now.run}.{now.state}"] if wanted else []):
+            raise Violation(f"job {job} is {now.state} in run {now.run}, and its webhooks are {mine}")
 
     def _compare(self, job: str, before: Seen | None, now: Seen) -> None:
         if now.state in JOB_OVER and job not in self.tainted:

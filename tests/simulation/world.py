@@ -19,6 +19,7 @@ import engine.sweeper
 from backends.base import Backend, Capabilities, Properties
 from backends.config import Configuration
 from backends.registry import Destination
+from backends.signing_secrets import Secrets
 from engine.config import Settings
 from engine.models import SubmitOptions
 from engine.retry import Policy
@@ -148,7 +149,8 @@ class World:
         if self.shelf is not None:
             options, capabilities = _Options(SHELF), self.shelf.capabilities
             destinations[SHELF] = Destination(SHELF, _Plugin(self.shelf, process), options, capabilities)
-        return Configuration(default="one", destinations=destinations, routes={})
+        secrets = Secrets((b"a secret of 24 bytes ...",))
+        return Configuration(default="one", destinations=destinations, routes={}, webhooks=secrets)
 
     # -- living
 
@@ -196,6 +198,7 @@ class World:
                 key=self._draw(*KEYS),
                 destinations=sorted(self.providers)[: self._draw(1, 2)],
                 on_conflict=self._draw("replace", "replace", "replace", "fail", "rename", "skip_same"),
+                webhook="https://hooks.example/" if number % 2 else None,
             ),
         )
         self.cases[case.id] = case
