@@ -39,7 +39,7 @@ class Composed:
         self._guard = Guard(
             cast(Application, app),
             room=service.room,
-            gate=service.gate,
+            service=service,
             life=self._life,
             api_key=api_key,
             max_size=max_size,

@@ -20,6 +20,7 @@ _EXPOSED = b", ".join(
         b"Link",
         b"Retry-After",
         b"Preference-Applied",
+        b"Idempotent-Replayed",
         b"X-Request-ID",
         b"RateLimit",
         b"RateLimit-Policy",

@@ -21,8 +21,9 @@ from api.fields import Fields, check_encoding, check_expectation
 from api.life import Life
 from api.limits import FORM_OVERHEAD_BYTES, JSON_BODY_BYTES
 from api.loopback import check_host, check_origin
+from api.once import Attempt, Replay, attempt
 from api.problems import CONTENT_TYPE, Problem, from_engine
-from api.service import Gate, Service
+from api.service import Service
 from api.tracing import traceparent_of
 from api.tus_headers import MARKS, capabilities, is_tus
 from engine.access import ANYBODY, Identity
@@ -57,6 +58,8 @@ class Caller:
     entry: Entry | None = None
     """Its line in the access log."""
     traceparent: str = ""
+    attempt: Attempt | None = None
+    """What it is by its Idempotency-Key."""
 
     @property
     def token_in_query(self) -> bool:
@@ -100,7 +103,7 @@ class Guard:
         application: Application,
         *,
         room: Callable[[int | None], None],
-        gate: Gate,
+        service: Service,
         life: Life,
         api_key: str | None = None,
         max_size: int | None = None,
@@ -109,9 +112,10 @@ class Guard:
     ) -> None:
         self._application = application
         self._room = room
-        self._gate = gate
+        self._service = service
+        self._gate = service.gate
         self._life = life
-        self._doorman = Doorman(gate, api_key)
+        self._doorman = Doorman(service.gate, api_key)
         self._max_size = max_size
         self._cors = cors or Cors()
         self._access_log = access_log
@@ -160,19 +164,27 @@ class Guard:
             await _refuse(from_engine(error), scope, request_id, marked)
         except Problem as problem:
             await _refuse(problem, scope, request_id, marked)
+        except Replay as replay:
+            await _replay(replay, entry, marked)
         else:
             if caller.declared != 0:
                 receive = _Gate(receive, marked.send if expects else None, entry)
             scope["bucketline"] = replace(caller, receive=receive)
-            await self._pass_on(scope, receive, marked, caller.visit)
+            marked.attempt = caller.attempt
+            await self._pass_on(scope, receive, marked, caller)
 
-    async def _pass_on(self, scope: Scope, receive: Receive, marked: _Marked, visit: Visit) -> None:
+    async def _pass_on(self, scope: Scope, receive: Receive, marked: _Marked, caller: Caller) -> None:
+        visit = caller.visit
         try:
             await self._application(scope, receive, marked)
         finally:
             if visit.owes(marked.status):
                 # Beside it: the answer is out, and the server takes no further request from this connection meanwhile.
                 self._life.keep(_leave(visit, self._life))
+            if caller.attempt is not None:
+                # Without an answer, while jobs were being made, they may be: its time runs out by itself then.
+                failed = marked.status >= 400 or (marked.status == 0 and not visit.accepting)
+                self._life.keep(caller.attempt.end(failed=failed))
 
     async def _admit(self, scope: Scope, entry: Entry, marked: _Marked) -> tuple[Caller, bool]:
         fields = Fields(scope["headers"])
@@ -191,16 +203,31 @@ class Guard:
             check_encoding(fields)
         visit = Visit(self._gate, who, begins_upload(scope["method"], scope["path"]), _size(scope, fields, declared))
         marked.more = visit.headers
-        if _takes_file(scope):
-            self._check_room(scope, declared, media_type, visit)
-        await visit.enter()
+        first = await self._attempt(scope, visit, declared, media_type)
+        try:
+            if _takes_file(scope):
+                self._check_room(scope, declared, media_type, visit)
+            await visit.enter()
+        except (EngineError, Problem):
+            if first is not None:
+                await first.end(failed=True)
+            raise
         client = scope.get("client") or ("",)
         forwarded = (fields.one(b"x-forwarded-for") or "")[:200]
         caller = Caller(
             entry.request_id, declared, media_type, _nothing, visit, str(client[0]), forwarded, sender, entry,
-            entry.traceparent,
+            entry.traceparent, first,
         )  # fmt: skip
         return caller, expects
+
+    async def _attempt(self, scope: Scope, visit: Visit, declared: int | None, media_type: str) -> Attempt | None:
+        """Before anything else is counted or asked: what was answered once is answered again, quota or not."""
+        try:
+            return await attempt(self._service, scope, visit.who, declared, media_type)
+        except Replay:
+            visit.upload = False
+            await visit.enter()
+            raise
 
     def _check_room(self, scope: Scope, declared: int | None, media_type: str, visit: Visit) -> None:
         if self._life.stopping:
@@ -253,10 +280,13 @@ class _Marked:
         ]
         self.status = self.sent = 0
         self.more: Headers = []
+        self.attempt: Attempt | None = None
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            if self.attempt is not None and self.status >= 400:
+                await self.attempt.end(failed=True)  # first, so that whoever tries again at once really does
             message["headers"] = [*message.get("headers", ()), *self._common, *self.more]
         else:
             self.sent += len(message.get("body", b""))
@@ -291,6 +321,15 @@ async def _refuse(problem: Problem, scope: Scope, request_id: str, send: Send) -
     ]
     await send({"type": "http.response.start", "status": problem.status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+
+async def _replay(replay: Replay, entry: Entry, send: Send) -> None:
+    """The body is not read, so the connection ends, unless there is none."""
+    for job in replay.jobs:
+        entry.seen(job)
+    headers = [*replay.headers(), (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": replay.status, "headers": headers})
+    await send({"type": "http.response.body", "body": replay.body})
 
 
 def _takes_file(scope: Scope) -> bool:

@@ -91,6 +91,7 @@ class Intake:
             token=caller.who.token,
             request_id=caller.request_id,
             traceparent=caller.traceparent,
+            once=caller.attempt.once if caller.attempt else None,
         )
 
     def options(self, caller: Caller, gathered: Gathered, own: dict[str, Any]) -> SubmitOptions:

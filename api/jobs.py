@@ -72,6 +72,9 @@ class Submission:
             address = f"/v1/jobs/{jobs[0]['id']}"
             resp.set_header("Location", address)
             resp.set_header("Content-Location", address)
+        attempt = req.scope["bucketline"].attempt
+        if attempt is not None:
+            await attempt.answered(resp.status, resp.get_header("Location") or "", resp.data)
 
     async def _after_wait(self, job: Json, seconds: int) -> Json:
         try:

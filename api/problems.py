@@ -31,6 +31,7 @@ TABLE: dict[str, Kind] = {
     "bad_json": Kind(400, "The JSON body cannot be read"),
     "bad_form": Kind(400, "The form cannot be read"),
     "bad_checksum": Kind(400, "The checksum cannot be read"),
+    "bad_idempotency_key": Kind(400, "The Idempotency-Key cannot be read"),
     "bad_cursor": Kind(400, "The cursor is not one of ours"),
     "truncated": Kind(400, retryable=True),
     "key_in_query": Kind(400, "An API key does not belong in a URL"),
@@ -54,6 +55,7 @@ TABLE: dict[str, Kind] = {
     "unknown_destination": Kind(422),
     "unknown_option": Kind(422, "There is no such option"),
     "checksum_mismatch": Kind(422),
+    "idempotency_mismatch": Kind(422, "This Idempotency-Key was used for another request"),
     # The state of things
     "not_found": Kind(404),
     "conflict": Kind(409),
@@ -71,6 +73,7 @@ TABLE: dict[str, Kind] = {
     "tus_version": Kind(412, "This version of tus is not spoken here"),
     "wrong_node": Kind(421, "Another node has this upload"),
     "upload_busy": Kind(423, retryable=True),
+    "idempotency_busy": Kind(409, "The first request with this Idempotency-Key is still running", retryable=True),
     "quota_exceeded": Kind(429, "A quota is used up", retryable=True, retry_after=10),
     "unexpected": Kind(500),
     "ledger_unavailable": Kind(503, retryable=True, retry_after=2),

@@ -6,6 +6,7 @@ from typing import Any
 
 from api import reference_tus, shapes
 from api.limits import AUDIT_MOST, LIST_DEFAULT, LIST_MOST, TOKEN_MOST_SECONDS, TOKEN_MOST_UPLOADS, WAIT_MOST_SECONDS
+from api.once import MOST_CHARACTERS, PLAIN, QUOTED
 from api.pages import DOCS
 from api.reference_parts import TEXT, Answer, Operation, parameter
 from engine.models import JOB_STATES
@@ -28,7 +29,8 @@ COMMON += "unsupported_encoding "
 """What the gate in front of every address may answer."""
 WITH_KEY = "unauthorized forbidden quota_exceeded ledger_unavailable unavailable"
 _SUBMIT = "stopping truncated bad_checksum too_slow invalid unknown_destination unknown_option "
-_SUBMIT += "checksum_mismatch token_used_up spool_full spool_unavailable conflict not_found"
+_SUBMIT += "checksum_mismatch token_used_up spool_full spool_unavailable conflict not_found "
+_SUBMIT += "bad_idempotency_key idempotency_busy idempotency_mismatch"
 _SOURCE = " bad_json source_missing source_refused source_changed source_gone address_refused"
 _COMMAND = "not_found conflict source_gone"
 
@@ -90,6 +92,9 @@ PARAMETERS: dict[str, Json] = {
         "for the end.", TEXT),
     "content_digest": parameter("Content-Digest", "header", "RFC 9530, sha-256 or sha-512, of the body.", TEXT),
     "repr_digest": parameter("Repr-Digest", "header", "The same: bodies are not encoded here.", TEXT),
+    "idempotency_key": parameter("Idempotency-Key", "header", "`\"…\"`: a request that was answered is not done twice, "
+        f"but answered again, for a day. Of {MOST_CHARACTERS} characters at most; the quotes may be left out.", {
+        **TEXT, "pattern": f"^(?:{QUOTED}|{PLAIN})$", "maxLength": MOST_CHARACTERS}),
     "last_event_id": parameter("Last-Event-ID", "header", "Where the reader left off.", {**TEXT, "maxLength": 128}),
     "last_event_id_query": parameter("last_event_id", "query", "The same, for a first connection.", {
         **TEXT, "maxLength": 128}),
@@ -104,6 +109,7 @@ HEADERS: dict[str, tuple[str, Json]] = {
     "X-Request-ID": ("The request's id, as it stands in the log.", TEXT),
     "Location": ("Where what was made is found.", TEXT),
     "Content-Location": ("What the answer shows.", TEXT),
+    "Idempotent-Replayed": ("`true`: the first request with this Idempotency-Key was answered so.", TEXT),
     "Retry-After": ("Seconds until it is worth asking again.", {"type": "string", "pattern": "^[0-9]+$"}),
     "Preference-Applied": ("The wait that was applied.", TEXT),
     "ETag": ("Changes whenever the answer does.", TEXT),
@@ -128,7 +134,7 @@ TOKEN_WISH: Json = {
     },
 }
 
-_JOB_HEADERS = ("Location", "Content-Location", "Preference-Applied")
+_JOB_HEADERS = ("Location", "Content-Location", "Preference-Applied", "Idempotent-Replayed")
 _SUBMITTED = {
     200: Answer("After `Prefer: wait`: it is done by now.", shapes.JobView, _JOB_HEADERS),
     202: Answer("Bytes and job are durable.", shapes.JobView, (*_JOB_HEADERS, "Retry-After")),
@@ -149,11 +155,12 @@ OPERATIONS = [
         status: answer._replace(shape=_ONE_OR_SEVERAL) for status, answer in _SUBMITTED.items()},
         "A form is answered with `{\"jobs\": […]}`, everything else with the job. Options may be given as query "
         "parameters, headers, form fields or JSON members, each in one place.",
-        ("prefer", "content_digest", "repr_digest", "options"), "submit",
+        ("prefer", "idempotency_key", "content_digest", "repr_digest", "options"), "submit",
         _SUBMIT + _SOURCE + " bad_form field_too_large unsupported_media_type"),
     Operation("jobs", "put", "/v1/objects/{destination}/{key}", "Send one file to a key", _SUBMITTED,
         "`curl -T FILE URL`: any content type, JSON files included.",
-        ("object_destination", "object_key", "prefer", "content_digest", "repr_digest", "options"), "file",
+        ("object_destination", "object_key", "prefer", "idempotency_key", "content_digest", "repr_digest", "options"),
+        "file",
         _SUBMIT.replace("unknown_destination", "404:unknown_destination 422:unknown_destination 404:no_resource")),
     Operation("jobs", "get", "/v1/jobs", "List jobs", {200: Answer("A page.", shapes.JobPage, ("Link",))},
         parameters=("state", "in_destination", "labels", "q", "limit", "cursor", "owner"),
@@ -196,7 +203,7 @@ OPERATIONS = [
     Operation("tokens", "post", "/v1/tokens", "Make a short-lived token", {
         201: Answer("The token; its text is shown this once.", shapes.TokenView, ("Location",))}, body="token",
         refused="bad_json invalid unknown_option unknown_destination not_found unsupported_media_type truncated "
-        "too_slow"),
+        "too_slow bad_checksum checksum_mismatch", parameters=("content_digest", "repr_digest")),
     Operation("tokens", "delete", "/v1/tokens/{token_id}", "End a token", {204: Answer("It has ended.")},
         parameters=("token_id",), refused="no_resource"),
     Operation("service", "get", "/v1/stats", "The system in numbers", {200: Answer("Now.", shapes.StatsView)}),

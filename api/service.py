@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from engine.access import Grant, Identity
-from engine.models import JobSpec, SubmitOptions
+from engine.models import JobSpec, Once, SubmitOptions
+from engine.once import Answered
 from engine.uploads import Uploads
 
 Json = dict[str, Any]
@@ -77,11 +78,24 @@ class Gate(Protocol):
     async def revoke(self, who: Identity, token: str, /) -> bool: ...
 
 
+class Repeats(Protocol):
+    """Idempotency-Keys: see `engine.repeats`. Everything may raise `LedgerUnavailable`."""
+
+    @property
+    def renew_seconds(self) -> float: ...
+    async def claim(self, name: str, fingerprint: str, /) -> Once | Answered: ...
+    async def renew(self, held: Once, /) -> bool: ...
+    async def answer(self, held: Once, status: int, location: str, body: bytes, /) -> None: ...
+    async def release(self, held: Once, /) -> None: ...
+
+
 class Service(Protocol):
     """The engine's face towards the API. Everything may raise `EngineError`."""
 
     @property
     def gate(self) -> Gate: ...
+    @property
+    def repeats(self) -> Repeats: ...
     @property
     def uploads(self) -> Uploads: ...
 

@@ -9,7 +9,7 @@ from typing import Any
 import falcon.asgi
 
 from api.access import check_scope, unauthorized
-from api.bodies import Body
+from api.bodies import Body, expected_digests
 from api.guard import Caller
 from api.jobs import checked_id, write_json
 from api.limits import JSON_BODY_BYTES, LARGEST_LENGTH, TOKEN_MOST_SECONDS, TOKEN_MOST_UPLOADS, TOKEN_SECONDS, Pace
@@ -32,7 +32,7 @@ class Tokens:
 
     async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         caller: Caller = req.scope["bucketline"]
-        wish = _wish(await self._read(caller))
+        wish = _wish(await self._read(caller, expected_digests(req.scope["headers"])))
         grant = self._grant(caller, wish)
         if grant.job:
             await self._service.job(grant.job, caller.who)  # 404 for one that this key may not see itself
@@ -53,12 +53,13 @@ class Tokens:
         caller.note(self._service, "revoke_token", made=token_id)
         resp.status = 204
 
-    async def _read(self, caller: Caller) -> Any:
+    async def _read(self, caller: Caller, digests: dict[str, bytes]) -> Any:
         if caller.declared == 0:
             return {}
         if caller.media_type != "application/json":
             raise Problem("unsupported_media_type", "What the token is for is said in an application/json body.")
-        with Body(caller.receive, declared=caller.declared, limit=JSON_BODY_BYTES, digests={}, pace=self._pace) as body:
+        declared = caller.declared
+        with Body(caller.receive, declared=declared, limit=JSON_BODY_BYTES, digests=digests, pace=self._pace) as body:
             return read_json(await body.read())
 
     def _grant(self, caller: Caller, wish: Json) -> Grant:

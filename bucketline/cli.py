@@ -197,6 +197,9 @@ def _put_options(parser: Parser) -> None:
     parser.add_argument("--tag", action="append", metavar="K=V", default=[], help="tag of the object; repeatable")
     parser.add_argument("--label", action="append", metavar="K=V", default=[], help="label of the job; repeatable")
     parser.add_argument("--on-conflict", metavar="HOW", help="replace, fail, rename or skip_same, when the key exists")
+    parser.add_argument(
+        "--idempotency-key", metavar="TEXT", help="the same for the same file makes no second job; for example a UUID"
+    )
     parser.add_argument("--detach", action="store_true", help="do not wait until the file has arrived")
     _client(parser)
 

@@ -108,12 +108,15 @@ class Client:
         on_conflict: str | None = None,
         checksum: str | None = None,
         priority: str | None = None,
+        idempotency_key: str | None = None,
         on_sent: Callable[[int], None] | None = None,
     ) -> Job:
         """Send a file and return its job once the server has it safely; the bytes are streamed, never held.
 
         `file` is a path or a binary file object (its length is asked from the file system where it has one; otherwise
-        it is sent in chunks of unknown number). `on_sent` is called with the bytes handed over so far.
+        it is sent in chunks of unknown number). Nothing is sent twice by itself: with an `idempotency_key` (a UUID for
+        each file) you can call this again after `Unreachable`, and no second job is made. `on_sent` is called with
+        the bytes handed over so far.
         """
         options = {
             "destinations": ",".join(destinations) or None,
@@ -131,6 +134,8 @@ class Client:
             "priority": priority,
         }
         headers = {"Content-Type": "application/octet-stream"}
+        if idempotency_key is not None:
+            headers["Idempotency-Key"] = _quoted(idempotency_key)
         for name, pairs in (("Metadata", metadata), ("Labels", labels), ("Tags", tags)):
             if pairs:
                 headers[f"Bucketline-{name}"] = ", ".join(
@@ -370,6 +375,13 @@ def _name_of(file: object) -> str | None:
     if not isinstance(path, str | os.PathLike):
         return None
     return Path(path).name or None
+
+
+def _quoted(text: str) -> str:
+    """A string of RFC 9651."""
+    if not text or not text.isascii() or not text.isprintable():
+        raise ClientError("an idempotency key is printable ASCII, for example a UUID")
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _size_of(file: BinaryIO) -> int | None:

@@ -29,6 +29,8 @@ def run(arguments: argparse.Namespace) -> int:
         _look_at(file)
     if len(arguments.files) > 1 and (arguments.key or arguments.name):
         raise Failure(USAGE, "--key and --name are for one file; with several, each is named after itself")
+    if len(arguments.files) > 1 and arguments.idempotency_key:
+        raise Failure(USAGE, "--idempotency-key is for one file")
     options = _options(arguments)
     with client_for(arguments) as client:
         report = reporter()
@@ -154,6 +156,7 @@ def _options(arguments: argparse.Namespace) -> dict[str, Any]:
         **{name.replace("-", "_"): getattr(arguments, name.replace("-", "_")) for name in PROPERTIES},
         "tags": pairs(arguments.tag, "--tag"),
         "on_conflict": arguments.on_conflict,
+        "idempotency_key": arguments.idempotency_key,
     }
 
 

@@ -19,6 +19,7 @@
 | `BUCKETLINE_MAX_SIZE` | largest file, as `5GiB` | none |
 | `BUCKETLINE_DURABILITY` | `fsync`, or `cache`: trust the page cache | `fsync` |
 | `BUCKETLINE_TUS_EXPIRE_SECONDS` | how long an unfinished upload (tus) waits for its next bytes | 86400 |
+| `BUCKETLINE_IDEMPOTENCY_LEASE_SECONDS` | how long an `Idempotency-Key` belongs to an API process that is silent | 60 |
 | `BUCKETLINE_SOURCE_ROOTS` | directories a `source.path` may name, separated by `:` | none |
 | `BUCKETLINE_IMPORT_ALLOW` | what imports may reach beside the internet: `files.internal,10.1.0.0/16` | nothing |
 | `BUCKETLINE_IMPORT_PORTS` | ports that imports may connect to | `80,443` |
@@ -85,6 +86,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_size: int | None = None
     durability: str = "fsync"
     tus_expire_seconds: int = 86_400
+    idempotency_lease_seconds: int = 60
     allowed_roots: list[Path] = msgspec.field(default_factory=list)
     import_allow: tuple[str, ...] = ()
     import_ports: tuple[int, ...] = (80, 443)
@@ -305,6 +307,7 @@ _VARIABLES: dict[str, tuple[str, Callable[[str], Any]]] = {
     "BUCKETLINE_MAX_SIZE": ("max_size", _size),
     "BUCKETLINE_DURABILITY": ("durability", _one_of("fsync", "cache")),
     "BUCKETLINE_TUS_EXPIRE_SECONDS": ("tus_expire_seconds", _whole(1, 366 * 86_400)),
+    "BUCKETLINE_IDEMPOTENCY_LEASE_SECONDS": ("idempotency_lease_seconds", _whole(1, 3600)),
     "BUCKETLINE_SOURCE_ROOTS": ("allowed_roots", _paths),
     "BUCKETLINE_IMPORT_ALLOW": ("import_allow", _hosts),
     "BUCKETLINE_IMPORT_PORTS": ("import_ports", _ports),

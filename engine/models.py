@@ -97,6 +97,18 @@ class Source(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.distant and not self.seen
 
 
+class Once(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The Idempotency-Key of a request, as its jobs carry it: what Redis loses of it is found beside the bytes."""
+
+    name: str
+    """Of the key and whose it is, as a hash."""
+    fingerprint: str
+    """Of the request."""
+    fence: str
+    of: int = 1
+    """How many jobs the request makes."""
+
+
 class SubmitOptions(msgspec.Struct, omit_defaults=True, kw_only=True):
     """What a client may say about a submission; API.md gives each its meaning. Unset is None or empty."""
 
@@ -155,6 +167,7 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     request_id: str = ""
     """Of the request that submitted it: what its line in the access log is found by."""
     traceparent: str = ""
+    once: Once | None = None
     """What that request belongs to, as W3C trace context; '' when it did not say."""
     source: Source = Source()
 

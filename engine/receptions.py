@@ -14,6 +14,7 @@ from engine.digests import Digest
 from engine.errors import ChecksumMismatch, Conflict, EngineError, Invalid, LedgerUnavailable
 from engine.incoming import Incoming
 from engine.models import JobSpec, Sidecar, SubmitOptions, dumps
+from engine.repeats import counted, superseded
 from engine.submission import wanted_digests
 from engine.views import job_view
 
@@ -85,7 +86,7 @@ class Candidate:
     def revise(self, options: SubmitOptions) -> None:
         """Options that came after the file; raises like `prepare`."""
         spec = self._service.desk.prepare(options, size=self.received, owner=self.spec.owner, job=self.spec.id)
-        kept = {name: getattr(self.spec, name) for name in ("created_ms", "token", "request_id", "traceparent")}
+        kept = {name: getattr(self.spec, name) for name in ("created_ms", "token", "request_id", "traceparent", "once")}
         self.spec = msgspec.structs.replace(spec, **kept)
 
     async def accept(self, expected: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -183,6 +184,7 @@ async def accept_all(
     503: reconciliation finds them and makes the jobs, or finds that they are there.
     """
     try:
+        await _bind(service, receptions)
         sidecars = await _committed(service, receptions, expected)
     except EngineError:
         for one in receptions:
@@ -197,10 +199,22 @@ async def accept_all(
         if not answer.made and answer.state in ("cancelling", "cancelled", "expired"):
             await _none(service, receptions[:count], receptions[count:])
             raise Conflict("The job was cancelled while its file was being received.")
+        if not answer.made and answer.state == "superseded":
+            await _none(service, receptions[:count], receptions[count:])
+            raise superseded()
         tokens += answer.tokens
         views.append(job_view(answer.record) if answer.record else (await service.job(one.spec.id))[0])
     service.minter.send(tokens)
     return views
+
+
+async def _bind(service: AsyncService, receptions: Sequence[Candidate]) -> None:
+    """An Idempotency-Key knows the jobs to be before they are durable: whatever happens from here on, it is found."""
+    once = receptions[0].spec.once
+    if once is not None:
+        await service.repeats.bind(once, [one.spec.id for one in receptions])
+        for one, spec in zip(receptions, counted([one.spec for one in receptions]), strict=True):
+            one.spec = spec
 
 
 async def _none(service: AsyncService, made: Sequence[Candidate], unmade: Sequence[Candidate]) -> None:

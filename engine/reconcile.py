@@ -117,7 +117,10 @@ def _one(
             report.ends_restored.append(job)
         return False
     answer = ledger.run(operations.accept_sidecar(sidecar, settings, remade=True))
-    if answer.made:
+    if answer.state == "superseded":
+        spool.release(job)  # nobody was told of it, and another request made this job in its place
+        report.released += 1
+    elif answer.made:
         log.warning("made a job again from its sidecar: Redis did not know it", job=job)
         report.made_again.append(job)
         report.tokens += answer.tokens

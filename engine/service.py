@@ -32,6 +32,7 @@ from engine.models import JOB_OVER, JobSpec, Sidecar, SubmitOptions, dumps
 from engine.plugins_file import LOOK_SECONDS, PluginsFile
 from engine.receptions import Reception, accept_all
 from engine.records import JobRecord
+from engine.repeats import Repeats, superseded
 from engine.restarts import remember_restart
 from engine.settler import Settler
 from engine.spool import Spool
@@ -63,6 +64,7 @@ class AsyncService:
         self.audit = Audit(settings.spool, settings.audit_days)
         self.note = self.audit.note
         self.settler = Settler()
+        self.repeats = Repeats(self)
         self.minter = Minter(settings.broker_url, settings.node)
         self.feed = Feed(self.ledger)
         self.uploads = Uploads(self)
@@ -143,8 +145,13 @@ class AsyncService:
             sidecar = self._unseen_sidecar(spec)
         else:
             sidecar = await asyncio.to_thread(self._path_sidecar, spec)
+        if spec.once is not None:
+            await self.repeats.bind(spec.once, [spec.id])
         await asyncio.to_thread(self.spool.accept_path, spec.id, dumps(sidecar))
         answer = await self.ledger.run(operations.accept_sidecar(sidecar, self.settings))
+        if not answer.made and answer.state == "superseded":
+            await asyncio.to_thread(self.spool.release, spec.id)
+            raise superseded()
         self.minter.send(answer.tokens)
         return (await self.job(spec.id))[0]
 

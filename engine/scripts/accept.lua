@@ -1,11 +1,12 @@
 -- The bytes are durable: the job is real. Also makes a job again that Redis lost (from the spool's sidecar), so it needs no earlier state.
 -- ARGV: id, spec JSON, owner, node, size ('' when nobody has looked at the source yet), crc32c, sha256, run, keep_ms, retain_ms, lease_max_ms, remade ('1' | ''), created_ms, transfers JSON
 --   transfers: list of {destination, backend, key, claim, url, fingerprint, part_size, total, window, whole, ordered, priority}
--- -> {'accepted', clock, snapshot, tid, mint, …} (a token for each transfer) | {'already', state}
+-- -> {'accepted', clock, snapshot, tid, mint, …} (a token for each transfer) | {'already', state, or 'superseded': see `fulfil`}
 local id = ARGV[1]
 local job = job_key(id)
 local state = redis.call('HGET', job, 'state')
 if state and state ~= 'receiving' then return {'already', state} end
+if not fulfil(id, ARGV[2], ARGV[12] == '1') then return {'already', 'superseded'} end
 local transfers = cjson.decode(ARGV[14])
 local received = ARGV[5] == '' and '0' or ARGV[5]
 redis.call('HSETNX', job, 'created', ARGV[13])

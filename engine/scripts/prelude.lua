@@ -13,6 +13,9 @@
 -- P token:ID              hash    a short-lived token: record (JSON), key, used (uploads); gone when it ends
 -- P left:ID               string  the request that was to make this job is over and counted; for ten minutes
 -- P quota:KEY:requests:M  string  requests of a key in this minute;  P quota:KEY:bytes:D  bytes of this day
+-- P once:NAME             hash    a used Idempotency-Key: fp (of its request), fence, until (lease of the request), of and ids (its jobs to be), node,
+--                                 made, j:ID for each job made, status, location and body of the answer, dropped (ids that may be no jobs); kept a day
+-- P blank:NODE            string  that node's disk was empty when this ledger was new: every Idempotency-Key used there is in it
 -- P job:ID                hash    one job: spec (JSON, immutable), state, run, rev, times, size, received, checksums, error
 -- P job:ID:events         stream  its events: k (kind), d (JSON); trimmed, gone an hour after the end
 -- P job:ID:hooks          hash    delivery (ID.RUN.STATE: the webhook's id) -> JSON, how it stands; exactly one for each ended run
@@ -54,6 +57,7 @@ local STALL_CAP = 60000
 local RELEASE_GRACE = 2000      -- whoever ended a job looks after its file; from then on every sweeper does
 local EVENTS_KEPT = 200
 local FEED_KEPT = 5000
+local ONCE_KEPT = 86400000      -- an Idempotency-Key is known for a day
 local ENTRY_MS = 120000         -- an upload that was let in is a job by then, if only one that is being received
 local FAR = 9e15
 local OVER = {succeeded = true, failed = true, cancelled = true}
@@ -148,6 +152,31 @@ end
 local function touch_job(id)
   redis.call('HSET', job_key(id), 'updated', now)
   redis.call('HINCRBY', job_key(id), 'rev', 1)
+end
+
+-- ---------------------------------------------------------------- idempotency keys
+
+-- A job that was submitted with an Idempotency-Key becomes known there in the very step that makes it.
+-- false: another request has taken the key over, and this job must not be. remade: it was accepted long ago, and the disk says so.
+local function fulfil(id, spec, remade)
+  if not string.find(spec, '"once":{', 1, true) then return true end
+  local J = cjson.decode(spec)
+  local once, left = J.once, num(J.created_ms) + ONCE_KEPT - now
+  if type(once) ~= 'table' or left <= 0 then return true end
+  local t = P .. 'once:' .. once.name
+  local C = load(t)
+  if string.find(C.dropped or '', id, 1, true) then return false end
+  if C.fence and C.fence ~= once.fence then
+    if not remade then return false end
+    if num(C.made) > 0 then return true end           -- both were accepted, in a ledger that had lost the first
+  end
+  if C.fence ~= once.fence then
+    redis.call('HSET', t, 'fp', once.fingerprint, 'fence', once.fence, 'until', 0, 'ids', '', 'made', 0)
+  end
+  redis.call('HSET', t, 'of', once.of or 1)
+  if redis.call('HSET', t, 'j:' .. id, 1) == 1 then redis.call('HINCRBY', t, 'made', 1) end
+  redis.call('PEXPIRE', t, math.min(left, ONCE_KEPT))
+  return true
 end
 
 -- ---------------------------------------------------------------- work and tokens

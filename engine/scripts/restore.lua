@@ -6,6 +6,7 @@ local J = load(job_key(id))
 if J.state and (num(J.run) > num(dead.job.run) or (JOB_OVER[J.state] and J.run == dead.job.run)) then return 0 end
 if redis.call('ZSCORE', P .. 'forgotten', id) then return 0 end
 if J.state then forget(id, J.owner or '') end
+fulfil(id, dead.job.spec or '', true)
 for field, value in pairs(dead.job) do redis.call('HSET', job_key(id), field, value) end
 for n, transfer in ipairs(dead.transfers) do
   for field, value in pairs(transfer) do redis.call('HSET', key_of(id .. '/' .. (n - 1)), field, value) end

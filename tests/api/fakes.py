@@ -13,7 +13,8 @@ import msgspec
 
 from engine.access import EVERYTHING, Grant, Identity
 from engine.errors import ChecksumMismatch, Conflict, Invalid, LedgerUnavailable, NotFound, SpoolFull
-from engine.models import JOB_OVER, JobSpec, Source, SubmitOptions
+from engine.models import JOB_OVER, JobSpec, Once, Source, SubmitOptions
+from engine.once import Answered
 
 Json = dict[str, Any]
 COMMANDS = {
@@ -158,6 +159,39 @@ class FakeGate:
         return bool(mine)
 
 
+class FakeRepeats:
+    """Idempotency-Keys in memory, without leases: `held` and `done` by name."""
+
+    renew_seconds = 60.0
+
+    def __init__(self, service: FakeService) -> None:
+        self._service = service
+        self.held: dict[str, Once] = {}
+        self.done: dict[str, Answered] = {}
+
+    async def claim(self, name: str, fingerprint: str) -> Once | Answered:
+        self._service._reach()
+        if name not in self.held:
+            self.held[name] = Once(name, fingerprint, "fence")
+            return self.held[name]
+        if self.held[name].fingerprint != fingerprint:
+            raise Invalid("This was another request.", code="idempotency_mismatch")
+        made = [job for job, one in self._service.jobs_by_id.items() if one.spec.once and one.spec.once.name == name]
+        if name not in self.done and not any(self._service.jobs_by_id[job].content for job in made):
+            raise Conflict("It is still running.", code="idempotency_busy", retryable=True, retry_after=7)
+        return self.done.get(name) or Answered(0, "", b"", made)
+
+    async def renew(self, held: Once) -> bool:
+        return True
+
+    async def answer(self, held: Once, status: int, location: str, body: bytes) -> None:
+        self._service._reach()
+        self.done[held.name] = Answered(status, location, body, [])
+
+    async def release(self, held: Once) -> None:
+        self.held.pop(held.name, None)
+
+
 class FakeService:
     """`full_after` limits each reception, `room_left` the spool; `away` makes the ledger unreachable, `lost_at_accept`
     loses its answer there, which waits while `go_on` is not set."""
@@ -165,6 +199,7 @@ class FakeService:
     def __init__(self, destinations: Sequence[str] = ("media", "archive")) -> None:
         self.names = list(destinations)
         self.gate = FakeGate(self)
+        self.repeats = FakeRepeats(self)
         self.notes: list[Json] = []
         self.jobs_by_id: dict[str, FakeJob] = {}
         self.receptions: list[FakeReception] = []

@@ -168,6 +168,23 @@ async def test_digest_headers_are_verified(ask: Asker, service: FakeService, hea
     assert len(service.jobs_by_id) == 1
 
 
+@pytest.mark.parametrize("header", ["Content-Digest", "Repr-Digest"])
+@pytest.mark.parametrize("algorithm", ["sha-256", "sha-512"])
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/tokens"])
+async def test_the_digest_of_json(ask: Asker, service: FakeService, path: str, header: str, algorithm: str) -> None:
+    body = b'{"source": {"path": "/data/a"}}' if path == "/v1/jobs" else b'{"prefix": "a/"}'
+    digest = base64.b64encode(hashlib.new(algorithm.replace("-", ""), body).digest()).decode()
+    headers = {"content-type": "application/json", header: f"{algorithm}=:{digest}:"}
+
+    wrong = await ask("POST", path, body=body.replace(b"/", b"b", 1), headers=headers)
+    made = dict(service.jobs_by_id), dict(service.gate.known)
+    right = await ask("POST", path, body=body, headers=headers)
+
+    assert (wrong.status, wrong.json()["code"]) == (422, "checksum_mismatch")
+    assert made == ({}, {})
+    assert right.status in (201, 202)
+
+
 async def test_the_digest_of_a_form_is_that_of_the_whole_form(ask: Asker) -> None:
     kind, body = form(("file", "x"))
     digest = base64.b64encode(hashlib.sha256(body).digest()).decode()

@@ -55,6 +55,16 @@ def test_options_reach_the_server_in_any_script(command: Command, server: FakeSe
     assert upload.headers["Bucketline-Labels"] == "t%C3%BCr=1"
 
 
+def test_a_key_for_sending_again(command: Command, server: FakeServer, movie: Path) -> None:
+    assert command("put", movie, "--idempotency-key", 'a "b" \\').code == 0
+    assert command("put", movie).code == 0
+    assert [upload.headers.get("Idempotency-Key") for upload in server.uploads] == ['"a \\"b\\" \\\\"', None]
+    assert command("put", movie, movie, "--idempotency-key", "k").code == 2
+    refused = command("put", movie, "--idempotency-key", "é")
+    assert refused.code == 1 and "printable ASCII" in refused.err
+    assert len(server.uploads) == 2
+
+
 def test_both_halves_are_told_on_stderr(command: Command, server: FakeServer, movie: Path) -> None:
     done = command("put", movie)
     assert "holiday.mp4: sending 768.0 KiB" in done.err

@@ -129,13 +129,14 @@ def test_looking_at_the_job(reader: Reader) -> None:
 
 
 def test_the_other_ways_in(reader: Reader, client: Client) -> None:
-    form, waited, checked = [json.loads(line) for line in _documents_in(reader.runs("ways"))]
+    form, waited, once, checked = [json.loads(line) for line in _documents_in(reader.runs("ways"))]
 
     assert "jobs" in form, form
     assert [job["name"] for job in form["jobs"]] == ["holiday.mp4", "notes.txt"]
     assert form["jobs"][0]["labels"] == {"album": "summer"}
     assert waited["state"] == "succeeded"
     assert waited["key"].endswith(f"/{waited['id']}/notes.txt")
+    assert client.wait(once["id"], timeout=100).key == "once.txt"
     assert client.wait(checked["id"], timeout=100).succeeded
     assert reader.stored("notes.txt") == NOTES
 

@@ -113,14 +113,16 @@ def test_a_client_that_vanishes(stack: Stack) -> None:
 
 def wrong(content: bytes) -> dict[str, dict[str, str]]:
     digest = b64encode(hashlib.sha256(content + b"!").digest()).decode()
+    long = b64encode(hashlib.sha512(content + b"!").digest()).decode()
     return {
         "sha256": {"Bucketline-Checksum": f"sha256:{hashlib.sha256(content + b'!').hexdigest()}"},
         "crc32c": {"Bucketline-Checksum": "crc32c:AAAAAA=="},
         "content-digest": {"Content-Digest": f"sha-256=:{digest}:"},
+        "repr-digest": {"Repr-Digest": f"sha-512=:{long}:"},
     }
 
 
-@pytest.mark.parametrize("kind", ["sha256", "crc32c", "content-digest"])
+@pytest.mark.parametrize("kind", ["sha256", "crc32c", "content-digest", "repr-digest"])
 @pytest.mark.parametrize("size", [100, 3 << 20])
 def test_a_wrong_checksum(kind: str, size: int, stack: Stack) -> None:
     content = b"x" * size
