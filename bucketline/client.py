@@ -10,15 +10,17 @@ Blocking and thread-safe. Errors are `Unreachable` (no answer, or 503) and `Refu
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO, Self, Unpack
 from urllib.parse import quote
 
 import httpx
 import msgspec
 
-from bucketline import sse
+from bucketline import resumable, sending, sse
+from bucketline.faults import ClientError, Refused, Unreachable
 from bucketline.results import TERMINAL, Event, Job, Page, Part, Problem, Token
 
 __all__ = ["Client", "ClientError", "Event", "Job", "Page", "Part", "Problem", "Refused", "Token", "Unreachable"]
@@ -31,23 +33,6 @@ SILENCE_SECONDS = 45.0
 ANSWER_SECONDS = 300.0
 RECONNECT_SECONDS = 0.5
 PATIENCE_SECONDS = 60.0  # how long a server that was there may stay away
-
-
-class ClientError(Exception):
-    """Why a request did not work; the text is for the user."""
-
-
-class Unreachable(ClientError):
-    """The server did not answer, or says that it cannot work now. Trying again later may help."""
-
-
-class Refused(ClientError):
-    """The server answered with a problem."""
-
-    def __init__(self, status: int, problem: Problem) -> None:
-        super().__init__("; ".join(problem.lines()))
-        self.status = status
-        self.problem = problem
 
 
 class Client:
@@ -90,26 +75,10 @@ class Client:
 
     def submit(
         self,
-        file: str | os.PathLike[str] | BinaryIO,
+        file: sending.File,
         *,
-        destinations: Iterable[str] = (),
-        name: str | None = None,
-        key: str | None = None,
-        key_template: str | None = None,
-        content_type: str | None = None,
-        metadata: Mapping[str, str] | None = None,
-        labels: Mapping[str, str] | None = None,
-        content_disposition: str | None = None,
-        cache_control: str | None = None,
-        storage_class: str | None = None,
-        acl: str | None = None,
-        encryption: str | None = None,
-        tags: Mapping[str, str] | None = None,
-        on_conflict: str | None = None,
-        checksum: str | None = None,
-        priority: str | None = None,
-        idempotency_key: str | None = None,
         on_sent: Callable[[int], None] | None = None,
+        **options: Unpack[sending.SubmitOptions],
     ) -> Job:
         """Send a file and return its job once the server has it safely; the bytes are streamed, never held.
 
@@ -118,53 +87,117 @@ class Client:
         each file) you can call this again after `Unreachable`, and no second job is made. `on_sent` is called with
         the bytes handed over so far.
         """
-        options = {
-            "destinations": ",".join(destinations) or None,
-            "name": name or _name_of(file),
-            "key": key,
-            "key_template": key_template,
-            "content_type": content_type,
-            "content_disposition": content_disposition,
-            "cache_control": cache_control,
-            "storage_class": storage_class,
-            "acl": acl,
-            "encryption": encryption,
-            "on_conflict": on_conflict,
-            "checksum": checksum,
-            "priority": priority,
-        }
-        headers = {"Content-Type": "application/octet-stream"}
-        if idempotency_key is not None:
-            headers["Idempotency-Key"] = _quoted(idempotency_key)
-        for name, pairs in (("Metadata", metadata), ("Labels", labels), ("Tags", tags)):
-            if pairs:
-                headers[f"Bucketline-{name}"] = ", ".join(
-                    f"{quote(k, safe='')}={quote(v, safe='')}" for k, v in pairs.items()
-                )
-        if isinstance(file, str | os.PathLike):
-            with Path(file).open("rb") as opened:
-                return self._send(opened, options, headers, on_sent)
-        return self._send(file, options, headers, on_sent)
+        params = sending.parameters(file, options)
+        headers = {"Content-Type": "application/octet-stream"} | sending.headers(options)
+        with _opened(file) as opened:
+            return self._send(opened, params, headers, on_sent)
 
     def _send(
         self,
         file: BinaryIO,
-        options: Mapping[str, str | None],
+        params: Mapping[str, str],
         headers: dict[str, str],
         on_sent: Callable[[int], None] | None,
     ) -> Job:
-        size = _size_of(file)
+        size = sending.size_of(file)
         if size is not None:
             headers["Content-Length"] = str(size)
         answer = self._request(
             "POST",
             "/v1/jobs",
-            params={name: value for name, value in options.items() if value is not None},
+            params=params,
             headers=headers,
-            content=_blocks(file, size, on_sent or (lambda _: None)),
+            content=_blocks(file, size, on_sent or _unheard),
             timeout=httpx.Timeout(30.0, write=ANSWER_SECONDS, read=ANSWER_SECONDS),
         )
         return Job.read(answer)
+
+    # -- submit in chunks that survive breaks -----------------------------------------------------------------------
+
+    def upload(
+        self,
+        file: sending.File,
+        *,
+        on_url: Callable[[str], None] | None = None,
+        on_sent: Callable[[int], None] | None = None,
+        chunk_size: int = resumable.CHUNK_SIZE,
+        patience: float = PATIENCE_SECONDS,
+        **options: Unpack[sending.Options],
+    ) -> Job:
+        """Send a file in chunks (tus), through broken connections and restarts of the server; returns its job.
+
+        `on_url` gets the address of the upload before the first byte is sent: whoever keeps it can go on with
+        `resume_upload` after this process died. Gives up after `patience` seconds without progress.
+        """
+        with _opened(file) as opened:
+            size = _sized(opened)
+            headers = {"Tus-Resumable": "1.0.0", "Upload-Length": str(size)} | sending.headers(options)
+            answer = self._answer("POST", "/v1/tus", params=sending.parameters(file, options), headers=headers)
+            if not answer.is_success:
+                raise self._error(answer)
+            path, job = answer.headers["Location"], answer.headers["Bucketline-Job"]
+            if on_url is not None:
+                on_url(self.url + path)
+            told = resumable.talk(
+                path, opened, size, fresh=True, chunk_size=chunk_size, patience=patience, on_sent=on_sent or _unheard
+            )
+            self._converse(told, path)
+        return self.job(job)
+
+    def resume_upload(
+        self,
+        url: str,
+        file: sending.File,
+        *,
+        on_sent: Callable[[int], None] | None = None,
+        chunk_size: int = resumable.CHUNK_SIZE,
+        patience: float = PATIENCE_SECONDS,
+    ) -> Job:
+        """Go on with an upload that `upload` began, in this process or another one, from the byte where it stopped."""
+        path = url.removeprefix(self.url)
+        if not path.startswith("/v1/tus/"):
+            raise ClientError(f"{url!r} is no upload of {self.url}: give the address that `on_url` was called with")
+        with _opened(file) as opened:
+            told = resumable.talk(
+                path,
+                opened,
+                _sized(opened),
+                fresh=False,
+                chunk_size=chunk_size,
+                patience=patience,
+                on_sent=on_sent or _unheard,
+            )
+            job = self._converse(told, path)
+        return self.job(job)
+
+    def _converse(self, talk: resumable.Talk, path: str) -> str:
+        """Send what the conversation asks for, and tell it the answers; returns the id of the job."""
+        answer: httpx.Response | None = None
+        url = self.url + path
+        try:
+            step = next(talk)
+            while True:
+                if isinstance(step, resumable.Wait):
+                    time.sleep(step.seconds)
+                    step = talk.send(None)
+                    continue
+                try:
+                    answer = self._answer(step.method, step.path, headers=step.headers, content=step.content)
+                    step = talk.send(resumable.Answer(answer.status_code, answer.headers))
+                except Unreachable:
+                    step = talk.send(resumable.Answer(0, {}))
+        except StopIteration as end:
+            return str(end.value)
+        except resumable.AwayError:
+            why = f"the last answer was {answer.status_code}" if answer is not None else f"{self.url} does not answer"
+            raise Unreachable(f"{why}; what was sent is kept: go on later with resume_upload({url!r}, …)") from None
+        except resumable.GoneError:
+            raise ClientError(f"{url} is gone: expired, cancelled or deleted; begin anew with upload()") from None
+        except resumable.SizeError as error:
+            raise ClientError(f"{error}; give the same file, or begin anew with upload()") from None
+        except resumable.RefusedError:
+            assert answer is not None
+            raise self._error(answer) from None
 
     # -- look -------------------------------------------------------------------------------------------------------
 
@@ -318,13 +351,16 @@ class Client:
 
     # -- requests ---------------------------------------------------------------------------------------------------
 
-    def _request(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+    def _answer(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
-            answer = self._http.request(method, path, **options)
+            return self._http.request(method, path, **options)
         except httpx.TransportError as error:
             raise Unreachable(f"{self.url} does not answer: {_reason(error)}") from error
         except httpx.InvalidURL as error:
             raise ClientError(f"{self.url!r} is not the address of a Bucketline: {error}") from None
+
+    def _request(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        answer = self._answer(method, path, **options)
         if not answer.is_success:
             raise self._error(answer)
         if not answer.content:
@@ -366,33 +402,24 @@ def _reason(error: httpx.TransportError) -> str:
     return str(error) or type(error).__name__
 
 
+def _unheard(_sent: int) -> None:
+    """Nobody asked how far it is."""
+
+
+def _sized(file: BinaryIO) -> int:
+    size = sending.size_of(file)
+    if size is None:
+        raise ClientError("a pipe cannot be read again after a break: use submit(), or give a file")
+    return size
+
+
 def _segment(text: str) -> str:
     return quote(text, safe="")
 
 
-def _name_of(file: object) -> str | None:
-    path = file if isinstance(file, str | os.PathLike) else getattr(file, "name", None)
-    if not isinstance(path, str | os.PathLike):
-        return None
-    return Path(path).name or None
-
-
-def _quoted(text: str) -> str:
-    """A string of RFC 9651."""
-    if not text or not text.isascii() or not text.isprintable():
-        raise ClientError("an idempotency key is printable ASCII, for example a UUID")
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def _size_of(file: BinaryIO) -> int | None:
-    """Bytes from the file's position to its end; None for a pipe."""
-    try:
-        here = file.tell()
-        size = file.seek(0, os.SEEK_END) - here
-        file.seek(here)
-        return size
-    except OSError:
-        return None
+def _opened(file: sending.File) -> AbstractContextManager[BinaryIO]:
+    """The file, closed afterwards only if it was opened here."""
+    return Path(file).open("rb") if isinstance(file, str | os.PathLike) else nullcontext(file)
 
 
 def _blocks(file: BinaryIO, size: int | None, on_sent: Callable[[int], None]) -> Iterator[bytes]:

@@ -1,0 +1,86 @@
+"""What a client says of a file that it sends: its options as parameters and headers, its name and its size."""
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import BinaryIO, TypedDict
+from urllib.parse import quote
+
+from bucketline.faults import ClientError
+
+
+class Options(TypedDict, total=False):
+    """The options of a submit, as docs of the API name them."""
+
+    destinations: Iterable[str]
+    name: str | None
+    key: str | None
+    key_template: str | None
+    content_type: str | None
+    metadata: Mapping[str, str] | None
+    labels: Mapping[str, str] | None
+    content_disposition: str | None
+    cache_control: str | None
+    storage_class: str | None
+    acl: str | None
+    encryption: str | None
+    tags: Mapping[str, str] | None
+    on_conflict: str | None
+    checksum: str | None
+    priority: str | None
+
+
+class SubmitOptions(Options, total=False):
+    """Those, and what only a file in one request has."""
+
+    idempotency_key: str | None
+
+
+File = str | os.PathLike[str] | BinaryIO
+_MAPS = ("metadata", "labels", "tags")
+_IN_HEADERS = (*_MAPS, "idempotency_key")
+
+
+def parameters(file: File, options: SubmitOptions) -> dict[str, str]:
+    """The options that are one text each, for the query."""
+    asked = {name: value for name, value in options.items() if name not in _IN_HEADERS}
+    asked["destinations"] = ",".join(options.get("destinations", ()))
+    asked["name"] = options.get("name") or name_of(file)
+    return {name: str(value) for name, value in asked.items() if value not in (None, "")}
+
+
+def headers(options: SubmitOptions) -> dict[str, str]:
+    """The options that are maps, each in its header, and the key against repetition."""
+    maps = {"Metadata": options.get("metadata"), "Labels": options.get("labels"), "Tags": options.get("tags")}
+    found = {
+        f"Bucketline-{name}": ", ".join(f"{quote(k, safe='')}={quote(v, safe='')}" for k, v in pairs.items())
+        for name, pairs in maps.items()
+        if pairs
+    }
+    once = options.get("idempotency_key")
+    return found if once is None else found | {"Idempotency-Key": quoted(once)}
+
+
+def quoted(text: str) -> str:
+    """A string of RFC 9651."""
+    if not text or not text.isascii() or not text.isprintable():
+        raise ClientError("an idempotency key is printable ASCII, for example a UUID")
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def name_of(file: object) -> str | None:
+    path = file if isinstance(file, str | os.PathLike) else getattr(file, "name", None)
+    if not isinstance(path, str | os.PathLike):
+        return None
+    return Path(path).name or None
+
+
+def size_of(file: BinaryIO) -> int | None:
+    """Bytes from the file's position to its end; None for a pipe."""
+    try:
+        here = file.tell()
+        size = file.seek(0, os.SEEK_END) - here
+        file.seek(here)
+        return size
+    except OSError:
+        return None

@@ -1,0 +1,103 @@
+"""The client's resumable uploads on real API processes: broken lines, a killed API, and a process that died."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from bucketline.client import Client, ClientError, Refused, Unreachable
+from tests.backends.proxy import Proxy
+from tests.e2e.stack import Stack
+
+CHUNK = 256 << 10
+CONTENT = bytes(range(256)) * (8 * CHUNK // 256) + b"tail"
+
+DIES = """
+import os, sys
+from pathlib import Path
+from bucketline.client import Client
+
+def sent(count):
+    if count >= 3 * 262144:
+        os._exit(9)
+
+url, file, kept = sys.argv[1:]
+Client(url).upload(file, key="died.bin", chunk_size=262144, on_url=Path(kept).write_text, on_sent=sent)
+"""
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[Stack]:
+    plugins = f'default = "disk"\n[destinations.disk]\nbackend = "local"\nroot = "{tmp_path}/bucket"\n'
+    with Stack(plugins) as made:
+        yield made.start()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "file.bin"
+    path.write_bytes(CONTENT)
+    return path
+
+
+def _url(stack: Stack) -> str:
+    return str(stack.talk.http.base_url)
+
+
+def test_a_line_that_breaks_costs_nothing_but_its_chunk(stack: Stack, file: Path, tmp_path: Path) -> None:
+    told: list[int] = []
+    with Proxy(urlsplit(_url(stack)).port or 0) as proxy, Client(f"http://127.0.0.1:{proxy.port}") as client:
+
+        def sent(count: int) -> None:
+            told.append(count)
+            if len(told) in (2, 5):
+                proxy.cut()
+
+        job = client.upload(file, key="cut.bin", chunk_size=CHUNK, on_sent=sent)
+        assert client.wait(job.id, timeout=60).state == "succeeded"
+    assert told == sorted(told)
+    assert told[-1] == len(CONTENT)
+    assert (tmp_path / "bucket" / "cut.bin").read_bytes() == CONTENT
+
+
+def test_another_process_goes_on_where_one_died(stack: Stack, file: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "url"
+    assert subprocess.run([sys.executable, "-c", DIES, _url(stack), file, kept], check=False).returncode == 9
+    told: list[int] = []
+    with Client(_url(stack)) as client:
+        job = client.resume_upload(kept.read_text(), file, on_sent=told.append)
+        assert client.wait(job.id, timeout=60).state == "succeeded"
+        assert client.resume_upload(kept.read_text(), file).id == job.id
+    assert told[0] == 3 * CHUNK
+    assert (tmp_path / "bucket" / "died.bin").read_bytes() == CONTENT
+
+
+def test_what_cannot_go_on_says_what_to_do(stack: Stack, file: Path, tmp_path: Path) -> None:
+    kept: list[str] = []
+    with Client(_url(stack)) as client:
+        with pytest.raises(Refused, match="nowhere"):
+            client.upload(file, destinations=["nowhere"])
+        with pytest.raises(ClientError, match="begin anew"):
+            client.resume_upload("/v1/tus/0190a1b2-0000-7000-8000-000000000000", file)
+        with pytest.raises(ClientError, match="is no upload of"):
+            client.resume_upload("http://elsewhere.example/v1/tus/x", file)
+        with Proxy(urlsplit(_url(stack)).port or 0) as proxy:
+            through = Client(f"http://127.0.0.1:{proxy.port}")
+            leave = pytest.raises(KeyboardInterrupt)
+
+            def interrupted(_: int) -> None:
+                raise KeyboardInterrupt
+
+            with leave:
+                through.upload(file, chunk_size=CHUNK, on_url=kept.append, on_sent=interrupted)
+        with through, pytest.raises(Unreachable, match="go on later with resume_upload"):
+            through.resume_upload(kept[0], file, patience=0.1)
+        other = tmp_path / "other.bin"
+        other.write_bytes(b"short")
+        with pytest.raises(ClientError, match="give the same file"):
+            client.resume_upload(urlsplit(kept[0]).path, other)
