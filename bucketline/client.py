@@ -77,8 +77,9 @@ class Client:
         self,
         file: sending.File,
         *,
+        idempotency_key: str | None = None,
         on_sent: Callable[[int], None] | None = None,
-        **options: Unpack[sending.SubmitOptions],
+        **options: Unpack[sending.Options],
     ) -> Job:
         """Send a file and return its job once the server has it safely; the bytes are streamed, never held.
 
@@ -89,6 +90,8 @@ class Client:
         """
         params = sending.parameters(file, options)
         headers = {"Content-Type": "application/octet-stream"} | sending.headers(options)
+        if idempotency_key is not None:
+            headers["Idempotency-Key"] = sending.quoted(idempotency_key)
         with _opened(file) as opened:
             return self._send(opened, params, headers, on_sent)
 

@@ -30,35 +30,26 @@ class Options(TypedDict, total=False):
     priority: str | None
 
 
-class SubmitOptions(Options, total=False):
-    """Those, and what only a file in one request has."""
-
-    idempotency_key: str | None
-
-
 File = str | os.PathLike[str] | BinaryIO
 _MAPS = ("metadata", "labels", "tags")
-_IN_HEADERS = (*_MAPS, "idempotency_key")
 
 
-def parameters(file: File, options: SubmitOptions) -> dict[str, str]:
+def parameters(file: File, options: Options) -> dict[str, str]:
     """The options that are one text each, for the query."""
-    asked = {name: value for name, value in options.items() if name not in _IN_HEADERS}
+    asked = {name: value for name, value in options.items() if name not in _MAPS}
     asked["destinations"] = ",".join(options.get("destinations", ()))
     asked["name"] = options.get("name") or name_of(file)
     return {name: str(value) for name, value in asked.items() if value not in (None, "")}
 
 
-def headers(options: SubmitOptions) -> dict[str, str]:
-    """The options that are maps, each in its header, and the key against repetition."""
+def headers(options: Options) -> dict[str, str]:
+    """The options that are maps, each in its header."""
     maps = {"Metadata": options.get("metadata"), "Labels": options.get("labels"), "Tags": options.get("tags")}
-    found = {
+    return {
         f"Bucketline-{name}": ", ".join(f"{quote(k, safe='')}={quote(v, safe='')}" for k, v in pairs.items())
         for name, pairs in maps.items()
         if pairs
     }
-    once = options.get("idempotency_key")
-    return found if once is None else found | {"Idempotency-Key": quoted(once)}
 
 
 def quoted(text: str) -> str:
