@@ -120,7 +120,7 @@ class Intake:
         due = clock() + PROGRESS_SECONDS
         while chunk := await body.next():
             reception.write(chunk)
-            if clock() >= due:
+            if clock() >= due or reception.has_more:
                 teller.tell()
                 due = clock() + PROGRESS_SECONDS
         await teller.silence()

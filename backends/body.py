@@ -66,10 +66,10 @@ class FileRange(io.RawIOBase):
             raise ShortBody(f"The source file {self._name} cannot be opened: {error.strerror}.") from error
 
     @classmethod
-    def of(cls, fd: int, name: str, size: int) -> FileRange:
-        """A reader of the first `size` bytes of a file that is open already, from its own copy of the descriptor."""
+    def of(cls, fd: int, name: str, size: int, offset: int = 0) -> FileRange:
+        """A reader of a range of a file that is open already, from its own copy of the descriptor."""
         made = cls.__new__(cls)
-        made._fd, made._name, made._start, made._size, made._position = os.dup(fd), name, 0, size, 0
+        made._fd, made._name, made._start, made._size, made._position = os.dup(fd), name, offset, size, 0
         return made
 
     def read(self, size: int | None = -1, /) -> bytes:

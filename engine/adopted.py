@@ -25,6 +25,10 @@ class Adopted:
         self._digests = digests
         self._committed = False
 
+    @property
+    def readable(self) -> int:
+        return self.received
+
     def digest(self) -> Digest:
         """By reading the file once: it may have come through many processes."""
         return self.digest_again(self._digests)

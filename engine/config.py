@@ -87,6 +87,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     durability: str = "fsync"
     tus_expire_seconds: int = 86_400
     idempotency_lease_seconds: int = 60
+    pipelining: str = "on"
+    """Whether a file is sent while it is still being received."""
     allowed_roots: list[Path] = msgspec.field(default_factory=list)
     import_allow: tuple[str, ...] = ()
     import_ports: tuple[int, ...] = (80, 443)
@@ -308,6 +310,7 @@ _VARIABLES: dict[str, tuple[str, Callable[[str], Any]]] = {
     "BUCKETLINE_DURABILITY": ("durability", _one_of("fsync", "cache")),
     "BUCKETLINE_TUS_EXPIRE_SECONDS": ("tus_expire_seconds", _whole(1, 366 * 86_400)),
     "BUCKETLINE_IDEMPOTENCY_LEASE_SECONDS": ("idempotency_lease_seconds", _whole(1, 3600)),
+    "BUCKETLINE_PIPELINING": ("pipelining", _one_of("on", "off")),
     "BUCKETLINE_SOURCE_ROOTS": ("allowed_roots", _paths),
     "BUCKETLINE_IMPORT_ALLOW": ("import_allow", _hosts),
     "BUCKETLINE_IMPORT_PORTS": ("import_ports", _ports),

@@ -86,6 +86,11 @@ class Incoming:
                 self._flush()
                 self._write_behind()
 
+    @property
+    def readable(self) -> int:
+        """The bytes that others find in the file."""
+        return 0 if self._fd is None and not self._synced else self.received - self._batched
+
     def digest(self) -> Digest:
         """The digest of all bytes taken so far."""
         return self._digester.digest()

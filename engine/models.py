@@ -25,7 +25,7 @@ TRANSFER_OVER: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
 #: Every legal step of a job, and of a transfer, within a run. `retry` starts the next run: from failed and
 #: partially_succeeded to queued.
 JOB_TRANSITIONS: dict[str, frozenset[str]] = {
-    "receiving": frozenset({"queued", "cancelling", "expired"}),
+    "receiving": frozenset({"queued", "running", "cancelling", "expired"}),
     "queued": frozenset({"running", "paused", "cancelling", "succeeded", "partially_succeeded", "failed"}),
     "running": frozenset({"paused", "cancelling", "succeeded", "partially_succeeded", "failed"}),
     "paused": frozenset({"queued", "running", "cancelling", "succeeded", "partially_succeeded", "failed"}),
@@ -167,8 +167,9 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     request_id: str = ""
     """Of the request that submitted it: what its line in the access log is found by."""
     traceparent: str = ""
-    once: Once | None = None
     """What that request belongs to, as W3C trace context; '' when it did not say."""
+    once: Once | None = None
+    """The Idempotency-Key of that request."""
     source: Source = Source()
 
     @property
@@ -210,6 +211,8 @@ class Sidecar(msgspec.Struct, frozen=True, kw_only=True):
     run: int = 1
     accepted_ms: int = 0
     transfers: list[TransferPlan] = msgspec.field(default_factory=list)
+    early: bool = False
+    """They may have begun while the bytes were coming."""
 
     @property
     def size(self) -> int | None:

@@ -17,6 +17,7 @@ from engine.records import (
     Onward,
     Sweep,
     Token,
+    counted_tokens,
     job_record,
     onward_of,
     pairs,
@@ -45,30 +46,6 @@ class Operation(Generic[T]):
 # --------------------------------------------------------------------- receptions and jobs
 
 
-def receive(spec: JobSpec, size: int | None, reception_seconds: float, *, retained: bool = False) -> Operation[bool]:
-    """The job exists from its first byte. False when the id is taken. `retained`: if its bytes never come it ends
-    `expired`, and is kept like other finished jobs; else it is forgotten.
-    """
-    kept = spec.retain_seconds * 1000 if retained else ""
-    args = (spec.id, dumps(spec), spec.owner, spec.node, "" if size is None else size, _ms(reception_seconds), kept)
-    return Operation("receive", args, lambda reply: text(reply) == "created")
-
-
-def received(job: str, count: int, reception_seconds: float) -> Operation[str]:
-    """The reception lives and has `count` bytes; answers the job's state ('' when it is gone)."""
-    return Operation("received", (job, count, _ms(reception_seconds)), text)
-
-
-def discard(job: str) -> Operation[bool]:
-    """Takes back a job whose reception was not accepted."""
-    return Operation("discard", (job,), bool)
-
-
-def expire(job: str) -> Operation[str]:
-    """The bytes of this job will not come: it ends `expired`, if it was still being received. Answers its state."""
-    return Operation("expire", (job,), text)
-
-
 def accept(
     spec: JobSpec,
     plans: Sequence[TransferPlan],
@@ -80,8 +57,10 @@ def accept(
     lease_seconds: float,
     run: int = 1,
     remade: bool = False,
+    early: bool = False,
 ) -> Operation[Accepted]:
-    """Makes the job real. Repeating it is harmless. `remade`: Redis lost it, its sidecar is speaking.
+    """Makes the job real. Repeating it is harmless. `remade`: Redis lost it, its sidecar is speaking. `early`: it was
+    sent while it was received.
 
     size: None when nobody has looked at the source; the first step of the job is then to do so.
     """
@@ -100,14 +79,14 @@ def accept(
         "1" if remade else "",
         spec.created_ms,
         dumps(list(plans)),
+        "1" if early else "",
     )
 
     def read(reply: list[Any]) -> Accepted:
         if text(reply[0]) == "already":
             return Accepted(False, text(reply[1]), [])
-        lane = "low" if spec.priority == "low" else "small"
-        tokens = [token._replace(lane=lane) for token in tokens_of(texts(reply[3:]))]
-        return Accepted(True, "queued", tokens, job_record(reply[2], int(reply[1])))
+        record = job_record(reply[2], int(reply[1]))
+        return Accepted(True, record.fields["state"], counted_tokens(texts(reply[3:])), record)
 
     return Operation("accept", args, read)
 
@@ -117,7 +96,7 @@ def accept_sidecar(sidecar: Sidecar, settings: Settings, *, remade: bool = False
     return accept(
         sidecar.spec, sidecar.transfers, size=sidecar.size, crc32c=sidecar.crc32c, sha256=sidecar.digest.sha256 or "",
         keep_seconds=keep_seconds(sidecar.spec, settings), lease_seconds=settings.lease_seconds, run=sidecar.run,
-        remade=remade,
+        remade=remade, early=sidecar.early,
     )  # fmt: skip
 
 
@@ -376,10 +355,7 @@ def sweep(
 
     def read(reply: list[Any]) -> Sweep:
         epoch, mints, releasable, dead, forgotten, now, before = reply
-        tokens = []
-        for i in range(0, len(mints), 4):
-            token = Token(text(mints[i]), int(mints[i + 1]), text(mints[i + 3]))
-            tokens += [token] * int(mints[i + 2])
+        tokens = counted_tokens(texts(mints))
         jobs = texts(releasable), texts(dead)
         return Sweep(int(epoch) if epoch else None, tokens, *jobs, int(forgotten), int(now), int(before))
 

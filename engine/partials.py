@@ -19,10 +19,11 @@ from typing import Literal
 
 import msgspec
 
+from engine.content_types import HEAD_BYTES
 from engine.disk import Directory, Disk, explain
 from engine.errors import EngineError, SourceCorrupt
 from engine.layout import ID_LENGTH, Layout, checked, is_id
-from engine.models import JobSpec, SubmitOptions
+from engine.models import JobSpec, SubmitOptions, TransferPlan
 from engine.space import Space
 
 BATCH = 1 << 20
@@ -43,6 +44,8 @@ class Note(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Set while a chunk with a checksum arrives: what lies behind it does not count until the checksum is compared."""
     concat: str = ""
     """The header Upload-Concat as the client sent it: `partial`, or `final;` and addresses."""
+    plans: list[TransferPlan] = msgspec.field(default_factory=list)
+    """Of the transfers that have begun while the bytes were coming."""
     joined: str = ""
     """Of a partial upload: the final one that has its bytes."""
     ended: str = ""
@@ -142,6 +145,14 @@ class Partials:
         except FileNotFoundError:
             return 0
         return size if note.proved is None else min(size, note.proved)
+
+    def head(self, job_id: str) -> bytes:
+        """The first bytes, by which a content type can be told."""
+        try:
+            with open(self.layout.partial(job_id), "rb", buffering=0) as file:
+                return file.read(HEAD_BYTES)
+        except OSError as error:
+            raise explain(error, "reading the file back") from error
 
     def touched(self, job_id: str) -> float | None:
         """When bytes came last, in seconds since the epoch; of a finished one, when it was finished."""

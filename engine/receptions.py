@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from engine import operations, records
+from engine import arrivals, operations, records
 from engine.digests import Digest
 from engine.errors import ChecksumMismatch, Conflict, EngineError, Invalid, LedgerUnavailable
 from engine.incoming import Incoming
-from engine.models import JobSpec, Sidecar, SubmitOptions, dumps
+from engine.models import JobSpec, Sidecar, SubmitOptions, TransferPlan, dumps
 from engine.repeats import counted, superseded
 from engine.submission import wanted_digests
 from engine.views import job_view
@@ -33,6 +34,10 @@ class Content(Protocol):
     @property
     def received(self) -> int: ...
     @property
+    def readable(self) -> int:
+        """So many of them can be read in the spool by now."""
+
+    @property
     def head(self) -> bytes: ...
     def digest(self) -> Digest: ...
     def digest_again(self, algorithms: Collection[str], /) -> Digest: ...
@@ -42,7 +47,8 @@ class Content(Protocol):
 
 class Candidate:
     """A file in the spool that is to become a job. `retained`: when it does not, the ledger's record stays with whoever
-    made the candidate; else it goes. The ledger waits `seconds` for a sign of life.
+    made the candidate; else it goes. The ledger waits `seconds` for a sign of life. `plans`: of its transfers, if they
+    have begun already.
     """
 
     def __init__(
@@ -54,6 +60,7 @@ class Candidate:
         *,
         seconds: float = RECEPTION_SECONDS,
         retained: bool = False,
+        plans: Sequence[TransferPlan] = (),
     ) -> None:
         self.spec = spec
         self._service = service
@@ -61,27 +68,52 @@ class Candidate:
         self._size = size
         self._seconds = seconds
         self._retained = retained
+        self._plans = list(plans)
         self._registered = False
+        self._next_part = next_part(plans, 0)
         self._keeper = asyncio.get_running_loop().create_task(self._keep_alive())
 
     @property
     def received(self) -> int:
         return self._content.received
 
+    @property
+    def has_more(self) -> bool:
+        """Whether a part can be sent of which the ledger has not heard."""
+        return self._content.readable >= self._next_part
+
     async def progress(self) -> None:
-        """Publishes how much arrived; raises Conflict when the job was cancelled meanwhile."""
-        ledger = self._service.ledger
-        state = (
-            await ledger.run(operations.received(self.spec.id, self.received, self._seconds))
-            if self._registered
-            else ""
-        )
-        if not state:
-            # Its first sign of life; or Redis lost it.
-            await ledger.run(operations.receive(self.spec, self._size, self._seconds, retained=self._retained))
-            self._registered = True
-        if state in ("cancelling", "cancelled"):
+        """Publishes how much arrived, and has it sent where it can be; raises Conflict when the job was cancelled."""
+        if not self._registered:
+            await self._register()
+            if not self._plans:
+                return  # the first sign of life said it all
+        elif not self._plans:
+            await self._begin_early()
+        readable = self._content.readable
+        self._next_part = next_part(self._plans, readable)
+        heard = await self._service.ledger.run(arrivals.received(self.spec.id, self.received, self._seconds, readable))
+        if heard.state in ("cancelling", "cancelled"):
             raise Conflict("The job was cancelled while its file was being received.")
+        if not heard.state:
+            await self._register()  # Redis lost it
+        self._service.minter.send(heard.tokens)
+        if self.has_more:
+            await self.progress()  # it came meanwhile, and nothing else may come for long
+
+    async def _register(self) -> None:
+        ledger = self._service.ledger
+        await ledger.run(arrivals.receive(self.spec, self._size, self._seconds, retained=self._retained))
+        self._registered = True
+        if self._plans:
+            await ledger.run(self._service.early(self.spec, self._plans, self._size or 0, lost=True))
+
+    async def _begin_early(self) -> None:
+        found = self._service.desk.early(self.spec, self._size, self._content.head)
+        if found is None or self._content.readable < min(plan.part_size for plan in found[1]):
+            return
+        self.spec, self._plans = found
+        await self._service.ledger.run(self._service.early(self.spec, self._plans, self._size or 0, lost=False))
 
     def revise(self, options: SubmitOptions) -> None:
         """Options that came after the file; raises like `prepare`."""
@@ -100,7 +132,7 @@ class Candidate:
         if not self._registered or self._retained:
             return
         try:
-            await self._service.ledger.run(operations.discard(self.spec.id))
+            await self._service.ledger.run(arrivals.discard(self.spec.id))
         except LedgerUnavailable:
             pass  # the reception's time runs out in the ledger
 
@@ -132,7 +164,10 @@ class Candidate:
             digest = self._content.digest_again(wanted_digests(self.spec))
         spec, plans = self._service.desk.finish(self.spec, digest, self._content.head)
         self.spec = spec
-        return Sidecar(spec=spec, digest=digest, accepted_ms=int(time.time() * 1000), transfers=plans)
+        now = int(time.time() * 1000)
+        return Sidecar(
+            spec=spec, digest=digest, accepted_ms=now, transfers=self._plans or plans, early=bool(self._plans)
+        )
 
     def commit(self, sidecar: Sidecar) -> None:
         """Puts bytes and sidecar into place, durably. Blocking."""
@@ -172,6 +207,12 @@ class Reception(Candidate):
     def settle(self) -> None:
         """The other half. Blocking."""
         self._incoming.settle()
+
+
+def next_part(plans: Sequence[TransferPlan], readable: int) -> float:
+    """How many bytes have to be there until one more part can be sent."""
+    least = min((plan.part_size for plan in plans), default=0)
+    return (readable // least + 1) * least if least else math.inf
 
 
 async def accept_all(

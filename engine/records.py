@@ -164,6 +164,12 @@ def tokens_of(words: Sequence[str]) -> list[Token]:
     return [Token(words[i], int(words[i + 1])) for i in range(0, len(words), 2)]
 
 
+def counted_tokens(words: Sequence[str]) -> list[Token]:
+    """Of the words transfer, mint, count, lane, …: each token as often as it is counted."""
+    rows = zip(words[::4], words[1::4], words[2::4], words[3::4], strict=True)
+    return [Token(tid, int(mint), lane) for tid, mint, count, lane in rows for _ in range(int(count))]
+
+
 def onward_of(reply: Sequence[Any]) -> Onward:
     final = text(reply[4]) if len(reply) > 4 else ""
     return Onward(text(reply[0]) == "ok", text(reply[1]), int(reply[2]), int(reply[3]), final)

@@ -160,8 +160,10 @@ class Runtime:
         elif pinned.distant and not pinned.spooled:
             crc = crc32c_value(pinned.checksum)
             made = DrawnSource(self._origin(lease), lease.size, crc, self.settings.spool, self.go_on)
-        else:
+        elif lease.crc32c:
             made = self.spool.source(lease.job)
+        else:
+            return self.spool.arriving(lease.job)  # not remembered: soon it is another one
         with self._lock:
             self._sources[lease.job] = made
             while len(self._sources) > SOURCES_KEPT:

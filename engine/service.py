@@ -15,7 +15,7 @@ import uuid_utils
 from backends.config import Configuration
 from backends.registry import Destination
 from backends.structs import prepare_structs
-from engine import keys, operations
+from engine import arrivals, keys, operations
 from engine.access import EVERYTHING, Identity
 from engine.audit import Audit
 from engine.config import Settings
@@ -28,7 +28,8 @@ from engine.hook_views import delivery_view, replayed
 from engine.ledger import AsyncLedger
 from engine.listing import Query, list_jobs
 from engine.minter import Minter
-from engine.models import JOB_OVER, JobSpec, Sidecar, SubmitOptions, dumps
+from engine.models import JOB_OVER, JobSpec, Sidecar, SubmitOptions, TransferPlan, dumps
+from engine.operations import Operation
 from engine.plugins_file import LOOK_SECONDS, PluginsFile
 from engine.receptions import Reception, accept_all
 from engine.records import JobRecord
@@ -129,6 +130,10 @@ class AsyncService:
                 await reception.discard()
                 raise
         return reception
+
+    def early(self, spec: JobSpec, plans: Sequence[TransferPlan], size: int, *, lost: bool) -> Operation[bool]:
+        """The operation by which the transfers of a file begin while it is being received."""
+        return arrivals.early(spec, plans, size, self.settings.lease_seconds, lost)
 
     async def accept_all(self, receptions: Sequence[Reception]) -> list[Json]:
         """All receptions of a form become jobs, or none."""

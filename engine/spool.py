@@ -27,6 +27,7 @@ from engine.packs import Packs
 from engine.partials import Partials
 from engine.space import Space, Usage
 from engine.staged import SpooledSource
+from engine.unfinished import UnfinishedSource
 from engine.write_behind import WriteBehind
 
 __all__ = ["Incoming", "Spool", "Usage"]
@@ -182,6 +183,13 @@ class Spool:
         if size != digest.size:
             raise SourceCorrupt(f"The staged file has {size} bytes; {digest.size} were accepted.")
         return SpooledSource(path, digest, start)
+
+    def arriving(self, job_id: str) -> UnfinishedSource | SpooledSource:
+        """The bytes of a job that is still being received, or was accepted meanwhile. Raises like `source`."""
+        for path in (self._layout.receiving(job_id), self._layout.partial(job_id)):
+            with contextlib.suppress(FileNotFoundError):
+                return UnfinishedSource(path)
+        return self.source(job_id)
 
     # -- the end --------------------------------------------------------------------------------------------------
 

@@ -196,6 +196,8 @@ def complete(work: Work) -> Step:
     providers.
     """
     held = work.lease
+    if not _as_accepted(work):
+        raise SessionLost("The parts that were sent are not those of the file that was accepted.")
     if held.attempt > 1 and (info := (yield from _ours(work))) is not None:
         yield Call("abort", (held.session,))  # an earlier session may have made the object
         yield from _close_strays(work, all_of_them=True)
@@ -218,6 +220,11 @@ def complete(work: Work) -> Step:
         yield Call("abort", (held.session,))  # another session of ours made the object
     yield from _close_strays(work, all_of_them=False)
     return (yield from _verified_or_removed(work, info))
+
+
+def _as_accepted(work: Work) -> bool:
+    """Parts may have been sent before the file was there: together they must be what came in the end."""
+    return work.source.crc32c is None or _combined(work) in (None, work.source.crc32c)
 
 
 def whole(work: Work) -> Step:
@@ -405,6 +412,12 @@ def _expected_crc(work: Work) -> int | None:
         return None
     if held.step == "whole":
         return work.source.body(0, held.size).crc32c
+    return _combined(work)
+
+
+def _combined(work: Work) -> int | None:
+    """The CRC32C of all parts together, None as long as one is missing."""
+    held = work.lease
     if len(work.receipts) != held.total:
         return None
     combined = 0

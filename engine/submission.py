@@ -115,7 +115,6 @@ class Desk:
         Raises ChecksumMismatch when they are not those that the client announced, Invalid when they fit no plan.
         """
         check_digest(spec, digest)
-        destinations = [self._known(name) for name in spec.destinations]
         looked_at = spec.key is not None and spec.content_type is not None  # by `prepare`, which knew as much as we do
         if spec.key is None:
             key = keys.render(
@@ -128,15 +127,32 @@ class Desk:
                 crc32c=digest.checksum.hex(),
             )
             spec = msgspec.structs.replace(spec, key=key)
+        return self._planned(spec, digest.size, head, looked_at=looked_at)
+
+    def early(self, spec: JobSpec, size: int | None, head: bytes) -> tuple[JobSpec, list[TransferPlan]] | None:
+        """The same while the bytes are still coming, `head` among them; None when sending must wait for the last one.
+
+        So it is when the size is not known, when the key or `on_conflict` asks what the bytes are, and when one call
+        takes them all.
+        """
+        unready = size is None or spec.key is None or spec.on_conflict == "skip_same" or spec.source.kind != "body"
+        if unready or self.settings.pipelining == "off":
+            return None
+        try:
+            planned = self._planned(spec, size or 0, head, looked_at=spec.content_type is not None)
+        except Invalid:
+            return None  # `finish` says so
+        return None if all(plan.whole for plan in planned[1]) else planned
+
+    def _planned(self, spec: JobSpec, size: int, head: bytes, *, looked_at: bool) -> tuple[JobSpec, list[TransferPlan]]:
+        destinations = [self._known(name) for name in spec.destinations]
         if spec.content_type is None:
             spec = msgspec.structs.replace(spec, content_type=content_types.sniffed(head))
         faults = Faults()
         if not looked_at:
             faults.add("/key", _fault_of_key(spec.key or "", destinations))
             self._check_objects(spec, spec.key or "", destinations, faults)
-        plans = [
-            self._plan(spec, destination, digest.size, index, faults) for index, destination in enumerate(destinations)
-        ]
+        plans = [self._plan(spec, destination, size, index, faults) for index, destination in enumerate(destinations)]
         faults.raise_if_any()
         return spec, [made for made in plans if made is not None]
 

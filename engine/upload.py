@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from engine import operations
+from engine import arrivals, operations
 from engine.adopted import Adopted
 from engine.errors import Conflict, EngineError, TooLarge
 from engine.models import JobSpec
@@ -50,6 +50,7 @@ class Upload:
         self._start = self.offset
         self._sum: Sum | None = None
         self._cancelled = False
+        self._writing = asyncio.Lock()
 
     @property
     def spec(self) -> JobSpec:
@@ -104,7 +105,7 @@ class Upload:
             desk, spec = self._service.desk, self.spec
             desk.prepare(self.note.options, size=length, owner=spec.owner, job=spec.id)
         self.note.length = length
-        await asyncio.to_thread(self._partials.rewrite, self.note)
+        await self._rewrite()
 
     async def begin(self, size: int | None, checksum: Sum | None) -> None:
         """A chunk comes, of `size` bytes if that is known: they have their room from now on, or SpoolFull is raised.
@@ -118,7 +119,7 @@ class Upload:
         proved = self._start if checksum else None
         if proved != self.note.proved:
             self.note.proved = proved
-            await asyncio.to_thread(self._partials.rewrite, self.note)
+            await self._rewrite()
         if size:
             await asyncio.to_thread(file.reserve, size)
 
@@ -141,7 +142,7 @@ class Upload:
                 return False
             await asyncio.to_thread(file.flush)
             self.note.proved, self._sum = None, None
-            await asyncio.to_thread(self._partials.rewrite, self.note)
+            await self._rewrite()
         return True
 
     async def settle(self) -> None:
@@ -166,7 +167,7 @@ class Upload:
     async def belong_to(self, final: str) -> None:
         """Its bytes are in a final upload now, as long as that lives."""
         self.note.joined = final
-        await asyncio.to_thread(self._partials.rewrite, self.note)
+        await self._rewrite()
 
     async def finish(self) -> dict[str, Any]:
         """Make it a job. Runs to its end even when the caller is cancelled; the lock is held until then."""
@@ -179,7 +180,7 @@ class Upload:
             self._file.close()
             self._file = None
         self.note.ended, self.note.end = why, end
-        await asyncio.to_thread(self._partials.rewrite, self.note)
+        await self._rewrite()
         await asyncio.to_thread(self._partials.drop_bytes, self.spec.id)
         await tell_end(self._service, self.note)
 
@@ -203,7 +204,9 @@ class Upload:
         await asyncio.to_thread(_settle, file)
         adopted = Adopted(self._partials, self.spec.id, file.size, wanted_digests(self.spec))
         lasts = self._seconds + LEDGER_SLACK_SECONDS
-        candidate = Candidate(self._service, self.spec, adopted, adopted.received, seconds=lasts, retained=True)
+        candidate = Candidate(
+            self._service, self.spec, adopted, adopted.received, seconds=lasts, retained=True, plans=self.note.plans
+        )
         try:
             job = await candidate.accept()
         except EngineError as error:
@@ -249,10 +252,42 @@ class Upload:
         if self.note.is_partial:
             return
         with suppress(EngineError):
-            state = await ledger.run(operations.received(self.spec.id, self.offset, seconds))
-            self._cancelled = state in ("cancelling", "cancelled", "expired")
-            if not state:
-                await ledger.run(operations.receive(self.spec, self.note.length, seconds, retained=True))
+            await self._begin_early()
+            offset = self.offset
+            heard = await ledger.run(arrivals.received(self.spec.id, offset, seconds, offset))
+            self._cancelled = heard.state in ("cancelling", "cancelled", "expired")
+            self._service.minter.send(heard.tokens)
+            if not heard.state:
+                await ledger.run(arrivals.receive(self.spec, self.note.length, seconds, retained=True))
+                await self._early()
+
+    async def _begin_early(self) -> None:
+        """What has come is sent, when there is a part of it. First the note: another process may go on with it."""
+        note = self.note
+        if note.plans or note.is_final or not self.offset:
+            return
+        head = await asyncio.to_thread(self._partials.head, self.spec.id)
+        found = self._service.desk.early(self.spec, note.length, head)
+        if found is not None and self.offset >= min(plan.part_size for plan in found[1]):
+            note.spec, note.plans = found
+            await self._rewrite()
+            await self._early(lost=False)
+
+    async def _early(self, *, lost: bool = True) -> None:
+        """Repeating it is harmless."""
+        note = self.note
+        if note.plans:
+            early = self._service.early(note.spec, note.plans, note.length or 0, lost=lost)
+            await self._service.ledger.run(early)
+
+    async def _rewrite(self) -> None:
+        """Writes the note as it is now. One at a time, and to its end, so that the last one has the last word."""
+
+        async def write() -> None:
+            async with self._writing:
+                await asyncio.to_thread(self._partials.rewrite, self.note)
+
+        await asyncio.shield(asyncio.ensure_future(write()))
 
     def _open(self) -> File:
         if self._file is None:
@@ -264,8 +299,8 @@ async def tell_end(service: AsyncService, note: Note) -> None:
     """The ledger hears what became of an upload; may be told again. Of one that died untold it learns by the time."""
     job = note.spec.id
     tell: dict[End, operations.Operation[Any]] = {
-        "discard": operations.discard(job),
-        "expire": operations.expire(job),
+        "discard": arrivals.discard(job),
+        "expire": arrivals.expire(job),
         "cancel": operations.command(job, "cancel"),
     }
     with suppress(EngineError):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import uuid_utils
 
-from engine import operations
+from engine import arrivals
 from engine.errors import EngineError, NotFound
 from engine.joining import Final, join
 from engine.layout import is_id
@@ -60,11 +60,11 @@ class Uploads:
         spec, lasts = note.spec, self.seconds + LEDGER_SLACK_SECONDS
         self._service.room(note.length)
         if not note.is_partial:
-            await self._service.ledger.run(operations.receive(spec, note.length, lasts, retained=True))
+            await self._service.ledger.run(arrivals.receive(spec, note.length, lasts, retained=True))
         try:
             await asyncio.to_thread(self._service.spool.partials.create, note)
         except EngineError:
-            await self._service.ledger.run(operations.discard(spec.id))
+            await self._service.ledger.run(arrivals.discard(spec.id))
             raise
         await self.whereabouts.note(spec.id, lasts)
         return spec.id

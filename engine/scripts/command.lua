@@ -33,15 +33,11 @@ local function cancel()
   set_state(id, 'cancelling')
   redis.call('ZREM', P .. 'receiving', id)
   emit(id, 'state')
-  each(function(tid, T)
-    if T.ending ~= '' and T.ending ~= 'restart' then return end
-    start_ending(tid, T, 'cancelled', T.error)
-    if T.state == 'pending' and num(T.intent) == 0 and T.lost_begin == '0' then finish_transfer(tid, 'cancelled') else wake(tid) end
+  if J.state == 'receiving' then redis.call('HSETNX', job, 'retain_ms', 86400000) end      -- the reception will find out
+  each(function(tid)
+    if cancel_transfer(tid) then wake(tid) end
   end)
-  if num(J.transfers) == 0 then                    -- still receiving: the reception will find out
-    redis.call('HSETNX', job, 'retain_ms', 86400000)
-    finish_job(id)
-  end
+  finish_job(id)
   return 'done'
 end
 

@@ -8,6 +8,11 @@ local T = load(t)
 redis.call('HSET', t, 'lost_begin', 0)
 if T.ending ~= 'restart' then return {'ok', '', 0, 0, finish_transfer(tid, T.ending)} end
 begin_again(tid, T)
+if redis.call('HGET', job_key(job_of(tid)), 'state') == 'receiving' then      -- see accept.lua: others go first
+  redis.call('ZREM', claim_of(T), tid)
+  queue_up(claim_of(T), tid)
+  look_soon(redis.call('ZRANGE', claim_of(T), 0, 0)[1], now)
+end
 look_soon(tid, now)
 emit(job_of(tid), 'transfer')
 local on = onward(tid, mint)

@@ -1,7 +1,6 @@
 -- The bytes of a job will not come any more. ARGV: id   ->  the job's state, or '' when there is none
 local id = ARGV[1]
 if redis.call('HGET', job_key(id), 'state') == 'receiving' then
-  redis.call('ZREM', P .. 'receiving', id)
-  finish_job(id)
+  abandon(id, true)
 end
 return redis.call('HGET', job_key(id), 'state') or ''

@@ -16,7 +16,8 @@
 -- P once:NAME             hash    a used Idempotency-Key: fp (of its request), fence, until (lease of the request), of and ids (its jobs to be), node,
 --                                 made, j:ID for each job made, status, location and body of the answer, dropped (ids that may be no jobs); kept a day
 -- P blank:NODE            string  that node's disk was empty when this ledger was new: every Idempotency-Key used there is in it
--- P job:ID                hash    one job: spec (JSON, immutable), state, run, rev, times, size, received, checksums, error
+-- P job:ID                hash    one job: spec (JSON, immutable), state, run, rev, times, size, received, checksums, error;
+--                                 abandoned (vanish | expire): its bytes will not all come, and what was begun of it is being taken back
 -- P job:ID:events         stream  its events: k (kind), d (JSON); trimmed, gone an hour after the end
 -- P job:ID:hooks          hash    delivery (ID.RUN.STATE: the webhook's id) -> JSON, how it stands; exactly one for each ended run
 -- P hooks                 zset    delivery -> when it is tried next
@@ -24,6 +25,7 @@
 -- P receiving             zset    job -> when its reception counts as dead
 -- P active                zset    transfer -> the next moment somebody must look at it
 -- P t:ID/N                hash    one transfer: destination, state, plan, session, counters, error, tokens;
+--                                 available: so many parts can be read, the others have still to be received;
 --                                 size '': nobody has looked at the source yet, and there is no plan
 -- P t:ID/N:receipts       hash    part number -> packed receipt: THE record that a part is stored
 -- P t:ID/N:leases         zset    part number (0: look, begin, whole, complete or end) -> deadline
@@ -195,6 +197,18 @@ local function looks(tid)
   return true
 end
 
+-- A transfer as it begins. lost: something of it may be at its provider that no ledger knows of.
+local function make_transfer(tid, plan, size, available, lost, lease_max)
+  redis.call('HSET', key_of(tid), 'destination', plan.destination, 'backend', plan.backend, 'key', plan.key, 'claim', plan.claim,
+    'url', plan.url, 'fingerprint', plan.fingerprint, 'part_size', plan.part_size, 'total', plan.total, 'available', available,
+    'window', plan.window, 'whole', plan.whole and 1 or 0, 'ordered', plan.ordered and 1 or 0, 'priority', plan.priority or 'normal',
+    'size', size, 'state', 'pending', 'next', 1, 'sent', 0, 'floor', 0, 'unproved', 0, 'session', '', 'ending', '', 'hold', '',
+    'attempts', 0, 'restarts', 0, 'error', '', 'intent', 0, 'lost_begin', lost and 1 or 0, 'lease_max', lease_max, 'mint', 1,
+    'tokens', 1, 'touched', now, 'backoff', 0)
+  queue_up(P .. 'claim:' .. plan.destination .. ':' .. plan.claim, tid)
+  redis.call('ZADD', P .. 'active', now + STALL, tid)
+end
+
 -- How many tokens could find work on this transfer right now, how many leases live, and in which lane the tokens travel.
 local function demand(tid, T)
   local t = key_of(tid)
@@ -221,6 +235,17 @@ end
 local function lane_of(T, kind)
   if T.priority == 'low' then return 'low' end
   return (T.priority == 'high' and kind == 'parts') and 'high' or kind
+end
+
+-- The tokens that a transfer lacks for its work: {lane, mint, count}.
+local function top_up(tid)
+  local T = load(key_of(tid))
+  local work, live, lane = demand(tid, T)
+  local lacking = work > 0 and (lane == 'parts' and live + work or 1) - num(T.tokens) or 0
+  if lacking <= 0 then return {'', 0, 0} end
+  redis.call('HINCRBY', key_of(tid), 'tokens', lacking)
+  redis.call('HSET', key_of(tid), 'touched', now)
+  return {lane_of(T, lane), num(T.mint), lacking}
 end
 
 -- Whether the token that just finished goes on ('' or its lane); tokens of an older mint only fill a gap.
@@ -290,6 +315,28 @@ end
 
 -- ---------------------------------------------------------------- the end of things
 
+local function forget(id, owner)
+  local job = job_key(id)
+  for n = 0, num(redis.call('HGET', job, 'transfers')) - 1 do
+    local t = key_of(id .. '/' .. n)
+    local T = load(t)
+    if T.destination then redis.call('ZREM', claim_of(T), id .. '/' .. n) end
+    clear_work(t)
+    redis.call('DEL', t)
+    redis.call('ZREM', P .. 'active', id .. '/' .. n)
+  end
+  redis.call('ZREM', P .. 'jobs', id)
+  redis.call('ZREM', P .. 'jobs:' .. redis.call('HGET', job, 'state'), id)
+  if owner ~= '' then
+    redis.call('ZREM', P .. 'owner:' .. owner, id)
+    redis.call('ZREM', P .. 'open:' .. owner, id)
+  end
+  redis.call('ZREM', P .. 'expiring', id)
+  redis.call('ZREM', P .. 'receiving', id)
+  for _, one in ipairs(redis.call('HKEYS', job .. ':hooks')) do redis.call('ZREM', P .. 'hooks', one) end
+  redis.call('DEL', job, job .. ':events', job .. ':hooks')
+end
+
 -- Whoever asked to be told of the end will be: in the same step in which the job ends, so that no crash can lose it.
 local function owe_hook(id, J, state)
   if not string.match(J.spec or '', '"webhook"') or not cjson.decode(J.spec).webhook then return end
@@ -308,13 +355,18 @@ end
 local function finish_job(id)
   local job = job_key(id)
   local J = load(job)
-  if JOB_OVER[J.state] then return '' end
+  if not J.state or JOB_OVER[J.state] or (J.state == 'receiving' and not J.abandoned) then return '' end
   local succeeded, total, why = 0, num(J.transfers), ''
   for n = 0, total - 1 do
     local v = redis.call('HMGET', key_of(id .. '/' .. n), 'state', 'error')
     if not OVER[v[1]] then return '' end
     if v[1] == 'succeeded' then succeeded = succeeded + 1 end
     if v[1] == 'failed' and why == '' then why = v[2] end
+  end
+  if J.abandoned == 'vanish' and J.state == 'receiving' then      -- it never was a job
+    emit(id, 'gone')
+    forget(id, J.owner or '')
+    return ''
   end
   local state = 'failed'
   if total > 0 and succeeded == total then state = 'succeeded'     -- a job without transfers was still being received
@@ -351,7 +403,7 @@ local function finish_transfer(tid, state)
   if heir then look_soon(heir, now) end
   touch_job(id)
   local final = finish_job(id)
-  if final == '' then emit(id, 'transfer') end
+  if final == '' and redis.call('EXISTS', job_key(id)) == 1 then emit(id, 'transfer') end
   return final
 end
 
@@ -363,25 +415,23 @@ local function start_ending(tid, T, ending, why)
   look_soon(tid, now)
 end
 
-local function forget(id, owner)
-  local job = job_key(id)
-  for n = 0, num(redis.call('HGET', job, 'transfers')) - 1 do
-    local t = key_of(id .. '/' .. n)
-    local T = load(t)
-    if T.destination then redis.call('ZREM', claim_of(T), id .. '/' .. n) end
-    clear_work(t)
-    redis.call('DEL', t)
-    redis.call('ZREM', P .. 'active', id .. '/' .. n)
-  end
-  redis.call('ZREM', P .. 'jobs', id)
-  redis.call('ZREM', P .. 'jobs:' .. redis.call('HGET', job, 'state'), id)
-  if owner ~= '' then
-    redis.call('ZREM', P .. 'owner:' .. owner, id)
-    redis.call('ZREM', P .. 'open:' .. owner, id)
-  end
-  redis.call('ZREM', P .. 'expiring', id)
-  redis.call('ZREM', P .. 'receiving', id)
-  for _, one in ipairs(redis.call('HKEYS', job .. ':hooks')) do redis.call('ZREM', P .. 'hooks', one) end
-  redis.call('DEL', job, job .. ':events', job .. ':hooks')
+-- True when somebody has to take something back at the provider first.
+local function cancel_transfer(tid)
+  local T = load(key_of(tid))
+  if not T.state or OVER[T.state] then return false end
+  if T.ending ~= '' and T.ending ~= 'restart' then return false end
+  start_ending(tid, T, 'cancelled', T.error)
+  if T.state ~= 'pending' or num(T.intent) > 0 or T.lost_begin ~= '0' then return true end
+  finish_transfer(tid, 'cancelled')
+  return false
 end
 
+-- The bytes of a job will not all come. What was begun of it is taken back; then nothing stays of it, or (retained) it ends `expired`.
+local function abandon(id, retained)
+  redis.call('ZREM', P .. 'receiving', id)
+  redis.call('HSET', job_key(id), 'abandoned', retained and 'expire' or 'vanish')
+  for n = 0, num(redis.call('HGET', job_key(id), 'transfers')) - 1 do
+    cancel_transfer(id .. '/' .. n)
+  end
+  finish_job(id)
+end

@@ -15,7 +15,9 @@ end
 redis.call('HSET', t, 'touched', now)
 local v = redis.call('HMGET', t, 'state', 'total', 'ending')
 local owed = 0
-if v[1] == 'uploading' and v[3] == '' and redis.call('HLEN', t .. ':receipts') == tonumber(v[2]) then
+local whole = redis.call('HLEN', t .. ':receipts') == tonumber(v[2])
+-- While the file is being received, whether it is the right one is not known: accept.lua goes on here then.
+if v[1] == 'uploading' and v[3] == '' and whole and redis.call('HGET', job_key(id), 'state') ~= 'receiving' then
   redis.call('HSET', t, 'state', 'completing')
   touch_job(id)
   emit(id, 'transfer')

@@ -63,14 +63,8 @@ end
 
 local dead = redis.call('ZRANGEBYSCORE', P .. 'receiving', '-inf', now, 'LIMIT', 0, limit)
 for _, id in ipairs(dead) do
-  local v = redis.call('HMGET', job_key(id), 'owner', 'retain_ms')
-  if v[2] then                                     -- an upload in chunks: its client may ask what became of it
-    redis.call('ZREM', P .. 'receiving', id)
-    finish_job(id)
-  else
-    emit(id, 'gone')
-    forget(id, v[1] or '')
-  end
+  -- With retain_ms it is an upload in chunks: its client may ask what became of it.
+  abandon(id, redis.call('HGET', job_key(id), 'retain_ms'))
 end
 
 local old = redis.call('ZRANGEBYSCORE', P .. 'expiring', '-inf', now, 'LIMIT', 0, limit)

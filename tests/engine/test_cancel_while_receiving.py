@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from engine import operations
+from engine import arrivals, operations
 from engine.ledger import Ledger
 from engine.models import JobSpec, TransferPlan
 
@@ -26,7 +26,7 @@ def ledger(redis_url: str) -> Iterator[Ledger]:
 
 
 def test_it_ends_as_cancelled_though_it_has_no_transfer_yet(ledger: Ledger) -> None:
-    ledger.run(operations.receive(SPEC, 10, 60))
+    ledger.run(arrivals.receive(SPEC, 10, 60))
 
     verdict, state, tokens = ledger.run(operations.command(JOB, "cancel"))
 
@@ -34,13 +34,13 @@ def test_it_ends_as_cancelled_though_it_has_no_transfer_yet(ledger: Ledger) -> N
 
 
 def test_the_reception_hears_of_it_and_cannot_be_accepted_any_more(ledger: Ledger) -> None:
-    ledger.run(operations.receive(SPEC, 10, 60))
+    ledger.run(arrivals.receive(SPEC, 10, 60))
     ledger.run(operations.command(JOB, "cancel"))
 
-    heard = ledger.run(operations.received(JOB, 5, 60))
+    heard = ledger.run(arrivals.received(JOB, 5, 60))
     answer = ledger.run(
         operations.accept(SPEC, [PLAN], size=10, crc32c="", sha256="", keep_seconds=60, lease_seconds=30)
     )
 
-    assert heard == "cancelled"
+    assert heard.state == "cancelled"
     assert (answer.made, answer.state, answer.tokens) == (False, "cancelled", [])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from engine import listing, operations
+from engine import arrivals, listing, operations
 from engine.errors import EngineError
 from engine.service import AsyncService
 from tests.engine.books import accept_of, job_id, spec_of, tid
@@ -175,7 +175,7 @@ async def test_nothing_is_an_empty_page(service: AsyncService) -> None:
 
 
 async def test_receptions_are_listed_too(service: AsyncService, rig: Rig) -> None:
-    rig.books.run(operations.receive(spec_of(1), None, 60))
+    rig.books.run(arrivals.receive(spec_of(1), None, 60))
 
     (item,) = (await service.jobs(**ANYTHING))["items"]
     assert (item["state"], item["size"], item["transfers"]) == ("receiving", None, [])

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engine import operations
+from engine import arrivals, operations
 from engine.models import SubmitOptions
 from engine.reconcile import ABANDONED_SECONDS, recover
 from engine.restarts import remember_restart
@@ -61,7 +61,7 @@ def test_a_file_that_was_committed_and_never_accepted_becomes_a_job(rig: Rig) ->
 
 def test_a_reception_that_shows_and_is_committed_becomes_a_job(rig: Rig) -> None:
     sidecar = rig.stage(b"small", key="small")
-    rig.books.run(operations.receive(sidecar.spec, 5, 60))
+    rig.books.run(arrivals.receive(sidecar.spec, 5, 60))
 
     assert rig.reconcile().made_again == [sidecar.spec.id]
     assert rig.state(sidecar.spec.id) == "queued"
@@ -351,7 +351,7 @@ def test_the_file_of_a_young_reception_stays(rig: Rig, monkeypatch: pytest.Monke
 def test_the_file_of_a_reception_that_the_ledger_knows_stays(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     job = incoming(rig, monkeypatch, age=ABANDONED_SECONDS * 10)
     spec = rig.desk.prepare(SubmitOptions(key="x"), size=None, owner="", job=job)
-    rig.books.run(operations.receive(spec, None, 60))
+    rig.books.run(arrivals.receive(spec, None, 60))
 
     assert rig.reconcile().incoming_removed == 0
 

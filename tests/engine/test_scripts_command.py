@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import redis
 
-from engine import operations
+from engine import arrivals, operations
 from engine.ledger import PREFIX
 from engine.models import JOB_OVER, JOB_STATES, JOB_TRANSITIONS
 from tests.engine.books import SESSION, Books, job_id, spec_of, tid
@@ -16,7 +16,7 @@ from tests.engine.books import SESSION, Books, job_id, spec_of, tid
 
 
 def receiving(books: Books) -> None:
-    books.run(operations.receive(spec_of(), 48, 60))
+    books.run(arrivals.receive(spec_of(), 48, 60))
 
 
 def queued(books: Books) -> None:
@@ -61,7 +61,7 @@ def cancelled(books: Books) -> None:
 
 def expired(books: Books) -> None:
     receiving(books)
-    books.run(operations.expire(job_id()))
+    books.run(arrivals.expire(job_id()))
 
 
 WAYS: dict[str, Callable[[Books], None]] = {

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from engine import operations
+from engine import arrivals, operations
 from engine.models import JOB_STATES
 from tests.engine.books import NOON_MS, PART, Books, accept_of, job_id, spec_of, tid
 
 
 def receive(books: Books, number: int = 1, *, size: int | None = 48) -> bool:
-    return books.run(operations.receive(spec_of(number), size, 60))
+    return books.run(arrivals.receive(spec_of(number), size, 60))
 
 
 def listed(books: Books, index: str) -> list[str]:
@@ -46,7 +46,7 @@ def test_an_id_is_taken_once(books: Books) -> None:
 def test_progress_shows_and_keeps_the_reception_alive(books: Books) -> None:
     receive(books)
     books.later(50)
-    assert books.run(operations.received(job_id(), 20, 60)) == "receiving"
+    assert books.run(arrivals.received(job_id(), 20, 60)).state == "receiving"
 
     books.later(50)
     assert books.sweep().dead_receptions == []
@@ -54,7 +54,7 @@ def test_progress_shows_and_keeps_the_reception_alive(books: Books) -> None:
 
 
 def test_nobody_s_reception_is_no_job(books: Books) -> None:
-    assert books.run(operations.received(job_id(), 20, 60)) == ""
+    assert books.run(arrivals.received(job_id(), 20, 60)).state == ""
     assert books.job() == {}, "a late report must not make half a job"
 
 
@@ -62,24 +62,24 @@ def test_what_is_received_after_acceptance_changes_nothing(books: Books) -> None
     receive(books)
     books.accept()
 
-    assert books.run(operations.received(job_id(), 20, 60)) == "queued"
+    assert books.run(arrivals.received(job_id(), 20, 60)).state == "queued"
     assert books.job()["received"] == "48"
 
 
 def test_a_discarded_reception_leaves_nothing(books: Books) -> None:
     receive(books)
-    assert books.run(operations.discard(job_id()))
+    assert books.run(arrivals.discard(job_id()))
 
     assert books.read() is None
     assert listed(books, "jobs") == listed(books, "jobs:receiving") == listed(books, "owner:bootstrap") == []
-    assert not books.run(operations.discard(job_id())), "twice is no error"
+    assert not books.run(arrivals.discard(job_id())), "twice is no error"
 
 
 def test_an_accepted_job_cannot_be_discarded(books: Books) -> None:
     receive(books)
     books.accept()
 
-    assert not books.run(operations.discard(job_id()))
+    assert not books.run(arrivals.discard(job_id()))
     assert books.state() == "queued"
 
 
@@ -96,33 +96,33 @@ def test_a_dead_reception_is_forgotten_and_told(books: Books) -> None:
 
 
 def upload(books: Books) -> None:
-    books.run(operations.receive(spec_of(retain_seconds=100), 48, 60, retained=True))
+    books.run(arrivals.receive(spec_of(retain_seconds=100), 48, 60, retained=True))
 
 
 @pytest.mark.parametrize("by_time", [True, False], ids=["nobody went on with it", "its spool says so"])
 def test_an_upload_that_does_not_go_on_expires(books: Books, by_time: bool) -> None:
     upload(books)
-    books.run(operations.received(job_id(), 20, 60))
+    books.run(arrivals.received(job_id(), 20, 60))
     if by_time:
         books.later(61)
         books.sweep()
     else:
-        assert books.run(operations.expire(job_id())) == "expired"
+        assert books.run(arrivals.expire(job_id())) == "expired"
 
     record = books.read()
     assert record is not None
     assert (record.state, record.fields["received"]) == ("expired", "20")
     assert record.fields["finished"] == str(books.now_ms)
     assert listed(books, "jobs:expired") == listed(books, "jobs") == [job_id()]
-    assert books.run(operations.received(job_id(), 30, 60)) == "expired"
+    assert books.run(arrivals.received(job_id(), 30, 60)).state == "expired"
     assert not books.accept().made, "it cannot come back"
-    assert books.run(operations.expire(job_id())) == "expired", "twice is no error"
+    assert books.run(arrivals.expire(job_id())) == "expired", "twice is no error"
     assert books.sweep().dead_receptions == []
 
 
 def test_an_expired_job_is_kept_as_long_as_any_other(books: Books) -> None:
     upload(books)
-    books.run(operations.expire(job_id()))
+    books.run(arrivals.expire(job_id()))
     books.later(99)
     books.sweep()
     assert books.state() == "expired"
@@ -145,8 +145,8 @@ def test_what_was_accepted_does_not_expire(books: Books) -> None:
     upload(books)
     books.accept()
 
-    assert books.run(operations.expire(job_id())) == "queued"
-    assert books.run(operations.expire(job_id(2))) == ""
+    assert books.run(arrivals.expire(job_id())) == "queued"
+    assert books.run(arrivals.expire(job_id(2))) == ""
 
 
 # -- accept -----------------------------------------------------------------------------------------------------------

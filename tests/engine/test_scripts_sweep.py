@@ -8,7 +8,7 @@ import msgspec
 import pytest
 import redis
 
-from engine import operations
+from engine import arrivals, operations
 from engine.ledger import PREFIX
 from engine.records import Token
 from tests.engine.books import NOON_MS, Books, job_id, spec_of, tid
@@ -383,7 +383,7 @@ def test_a_waiting_transfer_can_be_cancelled(books: Books) -> None:
 
 
 def test_a_reception_s_claims_begin_with_its_acceptance(books: Books) -> None:
-    books.run(operations.receive(spec_of(1), 48, 60))
+    books.run(arrivals.receive(spec_of(1), 48, 60))
     books.later(1)
     books.accept(2, key="same", parts=1)
     books.later(1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import redis
 
-from engine import operations
+from engine import arrivals, operations
 from engine.errors import LedgerUnavailable
 from engine.sweeper import RECONCILE_SECONDS, SWEEP_SECONDS, TOKENS_ALWAYS, TOKENS_PER_THREAD, Sweeper
 from tests.engine.rig import PART, Rig
@@ -111,7 +111,7 @@ def test_dead_receptions_lose_their_files(rig: Rig, sweeper: Sweeper) -> None:
     spec = rig.desk.prepare(SubmitOptions(key="x"), size=None, owner="")
     incoming = rig.spool.receive(spec.id, None)
     incoming.write(b"x" * (2 << 20))
-    rig.books.run(operations.receive(spec, None, 60))
+    rig.books.run(arrivals.receive(spec, None, 60))
     assert len(list(rig.spool.incomings())) == 1
     rig.books.later(61)
 

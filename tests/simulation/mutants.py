@@ -108,7 +108,12 @@ MUTANTS = [
     Mutant("nothing is reconciled", swaps=(("engine.sweeper", "reconcile", _no_report),)),
     Mutant(
         "cancel has one phase",
-        {"command": ("if T.state == 'pending' and num(T.intent) == 0 and T.lost_begin == '0' then", "if true then")},
+        {
+            "prelude": (
+                "if T.state ~= 'pending' or num(T.intent) > 0 or T.lost_begin ~= '0' then return true end",
+                "",
+            )
+        },
     ),
     Mutant("leases never run out", {"prelude": ("'(' .. now, now + num(T.lease_max))", "'-inf', '+inf')")}),
     Mutant("the window is not kept", {"prelude": ("math.min(num(T.window) - live, work)", "work")}),
@@ -120,6 +125,22 @@ MUTANTS = [
     Mutant(
         "what was shown as sent is forgotten",
         {"prelude": ("'floor', math.max(num(T.floor), num(T.sent)),", "'floor', 0,")},
+    ),
+    Mutant(
+        "what was sent of a file that never came is left there",
+        {"prelude": ("    cancel_transfer(id .. '/' .. n)\n", "    finish_transfer(id .. '/' .. n, 'cancelled')\n")},
+    ),
+    Mutant(
+        "an object is made of a file that is still being received",
+        {"record": (" and redis.call('HGET', job_key(id), 'state') ~= 'receiving'", "")},
+    ),
+    Mutant(
+        "parts are sent before they have come",
+        {"received": ("math.floor(readable / num(T.part_size))", "num(T.total)")},
+    ),
+    Mutant(
+        "who sent all parts early never completes",
+        {"accept": ("    redis.call('HSET', t, 'state', 'completing')\n", "")},
     ),
     Mutant("the end of a job is not owed to who asked for it", {"prelude": ("  owe_hook(id, J, state)\n", "")}),
 ]

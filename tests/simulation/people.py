@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from engine import operations
+from engine import arrivals, operations
 from engine.digests import Digest
 from engine.errors import EngineError, LedgerUnavailable
 from engine.models import JobSpec, Sidecar, SubmitOptions, TransferPlan, dumps
@@ -59,10 +59,16 @@ class Api:
                 self._accept_distant(case, spec)
                 return
             self.spool.begin_reception(spec.id)
-            if kernel.random.random() < 0.5 and not self._receive_slowly(case, spec):
+            early = self._sent_early(case, spec) if self.world.early else None
+            if early is not None:
+                spec = early
+                wanted = self._receive_in_pieces(case, spec)
+            else:
+                wanted = kernel.random.random() >= 0.5 or self._receive_slowly(case, spec)
+            if not wanted:
                 self._discard(spec.id)
                 return
-            self._accept(case, spec)
+            self._accept(case, spec, early=early is not None)
         except LedgerUnavailable:
             kernel.trace(f"submission {case.id} is answered with 503")
         finally:
@@ -72,17 +78,56 @@ class Api:
         """A body that takes its time shows as `receiving`; false when the client leaves, or the job is cancelled."""
         kernel = self.world.kernel
         kernel.sleep(kernel.random.random())
-        self.door.run(operations.receive(spec, len(case.data), RECEPTION_SECONDS))
+        self.door.run(arrivals.receive(spec, len(case.data), RECEPTION_SECONDS))
         kernel.sleep(kernel.random.random() * 2)
-        state = self.door.run(operations.received(spec.id, len(case.data), RECEPTION_SECONDS))
+        state = self.door.run(arrivals.received(spec.id, len(case.data), RECEPTION_SECONDS)).state
         return state not in ("cancelling", "cancelled") and kernel.random.random() > 0.1
 
-    def _accept(self, case: Case, spec: JobSpec) -> None:
+    def _sent_early(self, case: Case, spec: JobSpec) -> JobSpec | None:
+        """A file whose parts go while the rest of it comes; None when it is not of that kind."""
+        found = self.desk.early(spec, len(case.data), b"")
+        if found is None:
+            return None
+        case.spec, case.plans = found
+        self.door.run(arrivals.receive(found[0], len(case.data), RECEPTION_SECONDS))
+        self.spool.receive(case.id, b"")
+        self._begin_early(case, lost=False)
+        return found[0]
+
+    def _begin_early(self, case: Case, *, lost: bool) -> None:
+        assert case.spec is not None
+        lease = self.world.settings.lease_seconds
+        self.door.run(arrivals.early(case.spec, case.plans, len(case.data), lease, lost))
+
+    def _receive_in_pieces(self, case: Case, spec: JobSpec) -> bool:
+        """False when the client leaves, or the job is cancelled. It may be slower than the ledger is patient."""
+        random = self.world.kernel.random
+        for piece in range(1, 4):
+            self.world.kernel.sleep(random.random() * 4 if random.random() < 0.95 else RECEPTION_SECONDS * 2)
+            here = len(case.data) * piece // 3
+            self.spool.receive(spec.id, case.data[:here])
+            try:
+                heard = self.door.run(arrivals.received(spec.id, here, RECEPTION_SECONDS, here))
+                if heard.state in ("cancelling", "cancelled"):
+                    return False
+                if not heard.state:
+                    self.door.run(arrivals.receive(spec, len(case.data), RECEPTION_SECONDS))
+                    self._begin_early(case, lost=True)
+                self._mint(heard.tokens)
+            except LedgerUnavailable:
+                continue
+            if random.random() < 0.1:
+                return False
+        self.world.kernel.sleep(random.random() * 5)  # the file is made durable
+        return random.random() > 0.1
+
+    def _accept(self, case: Case, spec: JobSpec, *, early: bool = False) -> None:
         digest = digest_of(case.data)
         spec, plans = self.desk.finish(spec, digest, b"")
         case.spec, case.plans = spec, plans
         settings = self.world.settings
-        sidecar = Sidecar(spec=spec, digest=digest, accepted_ms=int(time.time() * 1000), transfers=plans)
+        now = int(time.time() * 1000)
+        sidecar = Sidecar(spec=spec, digest=digest, accepted_ms=now, transfers=plans, early=early)
         self.spool.commit(spec.id, case.data, dumps(sidecar))
         answer = self.door.run(
             operations.accept(
@@ -93,6 +138,7 @@ class Api:
                 sha256="",
                 keep_seconds=settings.keep_failed_seconds,
                 lease_seconds=settings.lease_seconds,
+                early=early,
             )
         )
         if not answer.made and answer.state in ("cancelling", "cancelled"):
@@ -114,7 +160,7 @@ class Api:
 
     def _discard(self, job: str) -> None:
         self.spool.remove_incoming(job)
-        self.door.run(operations.discard(job))
+        self.door.run(arrivals.discard(job))
 
     def command(self, job: str, action: str) -> None:
         """A user's command; what it answers is not waited for by anybody."""

@@ -20,6 +20,8 @@ class Disk:
 
     def __init__(self) -> None:
         self.incoming: dict[str, float] = {}
+        self.arriving: dict[str, bytes] = {}
+        """What can be read of a file that is still being received."""
         self.data: dict[str, bytes] = {}
         self.accepted: dict[str, bytes] = {}
         """What was received, for what goes bad on the disk later."""
@@ -55,11 +57,16 @@ class Spool:
         self._effect()
         self.disk.incoming[job] = self.process.kernel.seconds
 
+    def receive(self, job: str, data: bytes) -> None:
+        self._effect()
+        self.disk.arriving[job] = data
+
     def commit(self, job: str, data: bytes, sidecar: bytes) -> None:
         """Data and then the sidecar are renamed into place: from here on the job can be made again."""
         self._effect()
         self.disk.data[job] = self.disk.accepted[job] = data
         self.disk.incoming.pop(job, None)
+        self.disk.arriving.pop(job, None)
         self._effect()
         self.disk.sidecars[job] = sidecar
         self._effect()
@@ -86,6 +93,7 @@ class Spool:
     def remove_incoming(self, job_id: str) -> None:
         self._effect()
         self.disk.incoming.pop(job_id, None)
+        self.disk.arriving.pop(job_id, None)
         if job_id not in self.disk.sidecars:
             self.disk.data.pop(job_id, None)
 
@@ -111,6 +119,12 @@ class Spool:
             raise EngineError("The staged file cannot be read.", code="source_gone")
         digest = msgspec.json.decode(self.disk.sidecars[job_id], type=Sidecar).digest
         return StagedBytes(self.disk, job_id, digest)
+
+    def arriving(self, job_id: str) -> HalfBytes | StagedBytes:
+        self._effect()
+        if (data := self.disk.arriving.get(job_id)) is not None:
+            return HalfBytes(data, self.process)
+        return self.source(job_id)
 
     # -- the end
 
@@ -152,6 +166,26 @@ class Tombstones:
         return {job: one for job, one in found.items() if one is not None}
 
     def expire(self) -> None: ...
+
+
+class HalfBytes:
+    """What has come of a file, as workers read it."""
+
+    crc32c = None
+
+    def __init__(self, data: bytes, process: Process) -> None:
+        self.data = data
+        self.process = process
+
+    def body(self, offset: int, size: int) -> BytesBody:
+        if offset + size > len(self.data):
+            violation = Violation(f"bytes {offset} to {offset + size} are sent, of {len(self.data)} that have come")
+            self.process.kernel.fail(violation)  # the engine may swallow it
+            raise violation
+        return BytesBody(self.data[offset : offset + size])
+
+    def intact(self, offset: int, size: int) -> bool:
+        return True
 
 
 class StagedBytes:

@@ -27,6 +27,7 @@ ONE_JOB = frozenset(
         "choose",
         "command",
         "discard",
+        "early",
         "ended",
         "expire",
         "fail",
@@ -169,7 +170,8 @@ class Watch:
         for n, (old, new) in enumerate(zip(before.transfers, now.transfers, strict=False)):
             if old != new and new not in TRANSFER_REACH.get(old, frozenset()):
                 raise Violation(f"transfer {job}/{n} went from {old} to {new}")
-            if old != new and old in TRANSFER_OVER:
+            given_up = old == "cancelled" and before.state == "receiving"  # too early: its file came after all
+            if old != new and old in TRANSFER_OVER and not given_up:
                 raise Violation(f"transfer {job}/{n} ended as {old} and went on to {new} in the same run")
         for n, (old_sent, new_sent) in enumerate(zip(before.shown, now.shown, strict=False)):
             if new_sent < old_sent:
@@ -273,6 +275,8 @@ class Watch:
         state, end = fields.get("state"), self.world.disk.end_of(case.id)
         if state is not None and end is not None and end.forgotten and case.id not in self.tainted:
             return [f"job {case.id} was forgotten by its user, and is back"]
+        if state in (None, "receiving") and not case.accepted and (left := self._unwanted(case)):
+            return left
         if state is None:
             if case.accepted and case.id not in self.world.forgotten:
                 return [f"job {case.id} was accepted, and is lost"]
@@ -282,6 +286,22 @@ class Watch:
         if state in JOB_OVER or state == "paused" or (state in ("queued", "running") and self._behind_a_paused(case)):
             return []
         return [f"job {case.id} is still {state}"]
+
+    def _unwanted(self, case: Case) -> list[str]:
+        """What was sent of a file that never came: its sessions are closed, where they can be found."""
+        return [
+            f"session {name} of job {case.id}, which never was, is open at its provider"
+            for provider in self.world.providers.values()
+            for name, upload in provider.uploads.items()
+            if upload.properties.metadata.get(MARK) == case.id
+            and case.id not in self.tainted
+            and "ListsSessions" in provider.habits.abilities
+        ] + [
+            f"job {case.id} never was, and its object is at {key}"
+            for provider in self.world.providers.values()
+            for key, found in provider.objects.items()
+            if found.properties.metadata.get(MARK) == case.id and case.id not in self.tainted
+        ]
 
     def _behind_a_paused(self, case: Case) -> bool:
         """One key has one writer at a time, and a paused one keeps its turn."""

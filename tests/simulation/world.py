@@ -88,6 +88,8 @@ class World:
         # Not drawn for every world: what the seeds on record stand for must stay.
         self.shelf = Provider(self.kernel, SHELF, Habits()) if seed % 13 == 4 else None
         """Where jobs find what they only name."""
+        self.early = seed % 5 == 2
+        """Whether files are sent while they come."""
         self.plan: dict[str, tuple[int, int]] = {
             name: (self._draw(4, 8, 16), self._draw(1, 2, 3)) for name in self.providers
         }

@@ -41,7 +41,7 @@ FOREIGN = {
 
 # The layers inside the engine: pure modules know no effects, and effects know nothing of those who orchestrate them.
 PURE = {"models", "planner", "retry", "errors", "config", "keys", "digests", "records", "operations", "steps", "views",
-    "content_types", "access", "admission", "once", "sums", "hook_views",
+    "content_types", "access", "admission", "once", "sums", "hook_views", "arrivals",
 }  # fmt: skip
 EFFECTS = {
     "layout",
@@ -50,6 +50,7 @@ EFFECTS = {
     "write_behind",
     "incoming",
     "staged",
+    "unfinished",
     "packs",
     "partials",
     "adopted",
