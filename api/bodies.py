@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import hmac
+import math
 import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
@@ -16,6 +17,7 @@ from api.problems import Problem
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Headers = Iterable[tuple[bytes, bytes]]
 
+WAY_BYTES = 1 << 20
 _DIGESTS = {"sha-256": "sha256", "sha-512": "sha512"}
 _DIGEST_BYTES = {"sha256": 32, "sha512": 64}
 _DIGEST_MEMBER = re.compile(r"([a-z0-9*_.-]+)=:([A-Za-z0-9+/]*={0,2}):")
@@ -26,7 +28,8 @@ class Body:
 
     A body that does not reach its end (the client left, the declared length was not reached) raises `truncated`;
     one that passes `limit` raises `too_large`; one that comes too slowly raises `too_slow`; one that is not what
-    `Content-Digest` promised raises `checksum_mismatch`. A context manager: its watch over the pace ends there.
+    `Content-Digest` promised raises `checksum_mismatch`. `give_way` is awaited after each MiB. A context manager: its
+    watch over the pace ends there.
     """
 
     def __init__(
@@ -37,6 +40,7 @@ class Body:
         limit: int | None = None,
         digests: dict[str, bytes] | None = None,
         pace: Pace | None = None,
+        give_way: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.declared = declared
         self.received = 0
@@ -45,6 +49,8 @@ class Body:
         self._digests = digests or {}
         self._hashes = [hashlib.new(name) for name in self._digests]
         self._ended = declared == 0
+        self._give_way = give_way
+        self._way_due = WAY_BYTES if give_way else math.inf
         self._watch = _Watch(pace or Pace())
 
     def __enter__(self) -> Body:
@@ -64,6 +70,9 @@ class Body:
             self._ended = not event.get("more_body", False)
             if chunk:
                 self._count(chunk)
+                if self._give_way is not None and self.received >= self._way_due:
+                    self._way_due = self.received + WAY_BYTES
+                    await self._give_way()
                 return chunk
         self._check_end()
         return b""

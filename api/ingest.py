@@ -112,7 +112,10 @@ class Intake:
 
     def _body(self, request: falcon.asgi.Request, limit: int | None, digests: dict[str, bytes]) -> Body:
         caller: Caller = request.scope["bucketline"]
-        return Body(caller.receive, declared=caller.declared, limit=limit, digests=digests, pace=self._pace)
+        give_way = self._service.give_way
+        return Body(
+            caller.receive, declared=caller.declared, limit=limit, digests=digests, pace=self._pace, give_way=give_way
+        )
 
     async def _pour(self, body: Body, reception: Reception) -> None:
         clock = asyncio.get_running_loop().time

@@ -226,7 +226,8 @@ class Tus:
         caller: Caller = req.scope["bucketline"]
         most = caller.visit.limit(self._max_size) if upload.note.length is None else upload.note.length
         limit = None if most is None else most - upload.offset
-        with Body(caller.receive, declared=caller.declared, limit=limit, pace=self._pace) as body:
+        give_way = self._service.give_way
+        with Body(caller.receive, declared=caller.declared, limit=limit, pace=self._pace, give_way=give_way) as body:
             stop = asyncio.create_task(self._at_stop(upload))
             try:
                 with upload.watched():

@@ -20,6 +20,7 @@
 | `BUCKETLINE_DURABILITY` | `fsync`, or `cache`: trust the page cache | `fsync` |
 | `BUCKETLINE_TUS_EXPIRE_SECONDS` | how long an unfinished upload (tus) waits for its next bytes | 86400 |
 | `BUCKETLINE_IDEMPOTENCY_LEASE_SECONDS` | how long an `Idempotency-Key` belongs to an API process that is silent | 60 |
+| `BUCKETLINE_PIPELINING` | `on`: the parts of a file are sent while the rest of it is still coming; `off` | `on` |
 | `BUCKETLINE_SOURCE_ROOTS` | directories a `source.path` may name, separated by `:` | none |
 | `BUCKETLINE_IMPORT_ALLOW` | what imports may reach beside the internet: `files.internal,10.1.0.0/16` | nothing |
 | `BUCKETLINE_IMPORT_PORTS` | ports that imports may connect to | `80,443` |

@@ -224,6 +224,15 @@ async def accept_all(
     the error says
     503: reconciliation finds them and makes the jobs, or finds that they are there.
     """
+    if all(isinstance(one, Reception) and one.is_small for one in receptions):
+        with service.precedence.small():
+            return await _accept_all(service, receptions, expected)
+    return await _accept_all(service, receptions, expected)
+
+
+async def _accept_all(
+    service: AsyncService, receptions: Sequence[Candidate], expected: Mapping[str, str]
+) -> list[dict[str, Any]]:
     try:
         await _bind(service, receptions)
         sidecars = await _committed(service, receptions, expected)

@@ -31,6 +31,7 @@ from engine.minter import Minter
 from engine.models import JOB_OVER, JobSpec, Sidecar, SubmitOptions, TransferPlan, dumps
 from engine.operations import Operation
 from engine.plugins_file import LOOK_SECONDS, PluginsFile
+from engine.precedence import Precedence
 from engine.receptions import Reception, accept_all
 from engine.records import JobRecord
 from engine.repeats import Repeats, superseded
@@ -65,6 +66,8 @@ class AsyncService:
         self.audit = Audit(settings.spool, settings.audit_days)
         self.note = self.audit.note
         self.settler = Settler()
+        self.precedence = Precedence()
+        self.give_way = self.precedence.give_way
         self.repeats = Repeats(self)
         self.minter = Minter(settings.broker_url, settings.node)
         self.feed = Feed(self.ledger)

@@ -76,6 +76,8 @@ class FakeReception:
     def spec(self) -> JobSpec:
         return self.job.spec
 
+    has_more = False
+
     async def progress(self) -> None:
         self._service.told.append(len(self._data))
 
@@ -216,6 +218,8 @@ class FakeService:
         self.hold_receive = False
         self.started = self.stopped = False
         self.is_ready = True
+
+    async def give_way(self) -> None: ...
 
     # -- the test's side
     def content(self, job_id: str) -> bytes:

@@ -151,6 +151,7 @@ def test_a_worker_dies_meanwhile(stack: Stack, provider: Provider) -> None:
         client.send(2 * PART + BATCH)
         gate.wait("the second part is on its way")
         job = job_of(stack)
+        arrived(stack, job, 1)
         next(one for one in stack.processes if one.name.startswith("worker")).kill()
         gate.drop()
         stack.worker()
