@@ -121,6 +121,10 @@ MUTANTS = [
         "what was shown as sent is forgotten",
         {"prelude": ("'floor', math.max(num(T.floor), num(T.sent)),", "'floor', 0,")},
     ),
+    Mutant(
+        "an actor hears of ends that it was not named for",
+        {"prelude": ("state == 'succeeded' and 'on_success' or 'on_failure'", "'on_failure'")},
+    ),
     Mutant("the end of a job is not owed to who asked for it", {"prelude": ("  owe_hook(id, J, state)\n", "")}),
 ]
 
