@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
@@ -52,7 +52,9 @@ def body_of(record: JobRecord, delivery: str, ended_ms: int) -> bytes:
     return msgspec.json.encode({"type": f"job.{about.state}", "timestamp": f"{ended}Z", "data": data})
 
 
-def decide(standing: Standing, attempt: Attempt, waits: tuple[float, ...], jitter: float, after: float | None) -> Any:
+def decide(
+    standing: Standing, attempt: Attempt, waits: tuple[float, ...], jitter: float, after: float | None
+) -> tuple[Standing, float | None]:
     """How the delivery stands after this attempt, and the seconds until the next (None: there is none)."""
     state, delay = "pending", None
     if attempt.arrived:
@@ -101,22 +103,21 @@ class Courier:
 
     def _deliver(self, delivery: str, standing: str) -> None:
         try:
-            self.deliver(delivery, read_standing(standing))
+            self.deliver(delivery, standing)
         except LedgerUnavailable:
             log.warning("a webhook's outcome could not be noted; it is delivered again", webhook=delivery)
         except Exception as error:
             log.error("a webhook could not be delivered; tried again", webhook=delivery, error=type(error).__name__)
 
-    def deliver(self, delivery: str, standing: Standing) -> None:
-        """One try. Its outcome is noted behind it: who dies in between delivers again."""
-        runtime = self._runtime
-        about = read_delivery(delivery)
+    def deliver(self, delivery: str, found: str) -> None:
+        """One try. Its outcome is noted behind it: who dies in between delivers again. `found`: how it stands."""
+        runtime, about, standing = self._runtime, read_delivery(delivery), read_standing(found)
         record = runtime.ledger.run(operations.read_jobs([about.job]))[0]
         if record is None or (record.spec.webhook is None and not about.actor):
             return
         attempt, after = self._tell(record, delivery, standing.created_ms)
         new, delay = decide(standing, attempt, runtime.settings.webhook_waits, runtime.jitter(), after)
-        runtime.ledger.run(operations.note_hook(delivery, dumps(new), delay))
+        runtime.ledger.run(operations.note_hook(delivery, dumps(new), delay, found))
         if new.state in ("failed", "disabled"):
             log.warning("a delivery is given up", webhook=delivery, status=attempt.status, error=attempt.error)
 
