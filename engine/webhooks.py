@@ -35,6 +35,7 @@ CLAIM_MORE_SECONDS = 5.0
 LONGEST_WAIT_SECONDS = 86_400.0
 AT_ONCE = 8
 LOOK_SECONDS = 0.5
+AGAIN_SECONDS = 0.02  # where many ends come at once, hands must not wait for work
 
 
 def signature(keys: Iterable[bytes], delivery: str, at: int, body: bytes) -> str:
@@ -84,22 +85,26 @@ class Courier:
         self._under_way: set[Future[None]] = set()
 
     def forever(self) -> None:
-        while not self._runtime.stopping.wait(LOOK_SECONDS):
+        pause = LOOK_SECONDS
+        while not self._runtime.stopping.wait(pause):
+            pause = LOOK_SECONDS
             try:
-                self.round()
+                if self.round():
+                    pause = AGAIN_SECONDS
             except LedgerUnavailable:
                 continue  # Redis is away: what is due stays due
             except Exception:
                 log.exception("webhooks could not be looked after; tried again")
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def round(self) -> None:
-        """Takes as many as there are hands."""
+    def round(self) -> bool:
+        """Takes as many as there are free hands, and says whether more may be waiting."""
         self._under_way = {one for one in self._under_way if not one.done()}
         room = AT_ONCE - len(self._under_way)
-        if room:
-            for delivery, standing in self._runtime.ledger.run(operations.due_hooks(room, self._claim_seconds)):
-                self._under_way.add(self._pool.submit(self._deliver, delivery, standing))
+        due = self._runtime.ledger.run(operations.due_hooks(room, self._claim_seconds)) if room else []
+        for delivery, standing in due:
+            self._under_way.add(self._pool.submit(self._deliver, delivery, standing))
+        return len(due) == room
 
     def _deliver(self, delivery: str, standing: str) -> None:
         try:
