@@ -37,6 +37,8 @@ _RULES = [
 _WATCHED = re.compile(_JOB + r"(/parts|/events)?")
 _WITH_TOKEN = re.compile(r"/v1/jobs|/v1/objects/.*|/v1/tus(/.*)?", re.DOTALL)
 _EVENTS = re.compile(_JOB + r"/events")
+_TOLD = {"webhook": "webhook", "on_success": "actor", "on_failure": "actor"}
+"""Whom a job may name to be told of its end, and what that is."""
 SECRET = re.compile(r"blt?_[0-9a-f]{12,16}_[0-9A-Za-z]{43}")
 """What a key or a token of ours looks like."""
 
@@ -91,9 +93,10 @@ def check_spec(who: Identity, spec: JobSpec, service: Service, options: SubmitOp
     What is looked at is the job as it will be done, with routes expanded and templates filled, not what was asked.
     """
     _check_source(who, spec, service)
-    if who.token and spec.webhook:
-        detail = "A token may name no webhook; whoever mints it may submit with a key."
-        raise Problem("forbidden", detail, errors=[{"pointer": "/webhook", "detail": detail}])
+    for name, what in _TOLD.items():
+        if who.token and getattr(spec, name):
+            detail = f"A token may name no {what}; whoever mints it may submit with a key."
+            raise Problem("forbidden", detail, errors=[{"pointer": f"/{name}", "detail": detail}])
     if not who.restricted:
         return spec
     fault = who.fault_of(spec.destinations, known_beginning(spec.key, spec.key_template), service.reach)

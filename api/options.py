@@ -142,6 +142,8 @@ TABLE: dict[str, tuple[Reader, Reader, Callable[[Any, str], Any]]] = {
     "priority": _TEXT,
     "retain_seconds": _NUMBER,
     "webhook": _TEXT,
+    "on_success": _TEXT,
+    "on_failure": _TEXT,
 }
 CHOICES: dict[str, tuple[str, ...]] = {"on_conflict": get_args(OnConflict), "priority": get_args(Priority)}
 CHECKSUMS = {"sha256": re.compile(r"[0-9a-f]{64}"), "crc32c": re.compile(r"[A-Za-z0-9+/]{6}==")}

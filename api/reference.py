@@ -52,6 +52,8 @@ OPTION_TEXTS = {
     "checksum": "The expected one: `sha256:<lower-case hex>` or `crc32c:<base64 of 4 big-endian bytes>`.",
     "priority": "Among the jobs that wait.",
     "webhook": "The URL that is told of the end, by Standard Webhooks.",
+    "on_success": "The Dramatiq actor that gets a message when it succeeds, by its name in plugins.toml.",
+    "on_failure": "The same for every other end: partially succeeded, failed, cancelled, expired.",
     "retain_seconds": "How long the record of the finished job is kept.",
 }
 

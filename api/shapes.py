@@ -129,6 +129,8 @@ class JobView(msgspec.Struct, omit_defaults=True):
     request_id: Annotated[str, Meta(description="Of the request that submitted it.")] | None = None
     traceparent: Annotated[str, Meta(description="What that request belonged to.")] | None = None
     webhook: Annotated[str, Meta(description="Who is told of the end; a query is shown as `?…`.")] | None = None
+    on_success: Annotated[str, Meta(description="The actor that is told when it succeeds.")] | None = None
+    on_failure: Annotated[str, Meta(description="The actor that is told of any other end.")] | None = None
 
 
 class SeveralJobs(msgspec.Struct):
@@ -165,7 +167,7 @@ class PartList(msgspec.Struct):
 
 
 class DeliveryAttempt(msgspec.Struct):
-    """One try to tell of an end. `status`: none when there was no answer."""
+    """One try to tell of an end. `status`: none when there was no answer, and for an actor."""
 
     at: Moment
     status: int | None
@@ -175,8 +177,9 @@ class DeliveryAttempt(msgspec.Struct):
 class DeliveryView(msgspec.Struct):
     """How the telling of one end stands. `status` and `error` are those of the last attempt."""
 
-    id: Annotated[str, Meta(description="The `webhook-id`: the same over all attempts.")]
+    id: Annotated[str, Meta(description="The `webhook-id`, or the message's id: the same over all attempts.")]
     type: Annotated[str, Meta(description="`job.` and the state in which the job ended.")]
+    actor: Annotated[str, Meta(description="To whom; null: to the webhook.")] | None
     state: Literal["pending", "delivered", "failed", "disabled"]
     created_at: Moment
     next_attempt_at: Moment | None

@@ -18,12 +18,13 @@ from backends.destinations import NOT_YET, Surroundings, read_destination
 from backends.faults import ConfigurationError, Fault, FaultList, nearest
 from backends.registry import Destination
 from backends.signing_secrets import Secrets, read_secrets
+from backends.user_actors import UserActor, read_actor
 
 __all__ = ["Configuration", "ConfigurationError", "Fault", "UnknownDestination", "load"]
 
 _LARGEST_FILE = MIB
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-_TOP = ("default", "destinations", "routes", "credentials", "webhooks")
+_TOP = ("default", "destinations", "routes", "credentials", "webhooks", "actors")
 _ROUTE = ("mirror", "done_when")
 
 
@@ -50,6 +51,8 @@ class Configuration:
     """What imports from the web may be authorized with."""
     webhooks: Secrets = field(default_factory=Secrets)
     """What webhooks are signed with."""
+    actors: dict[str, UserActor] = field(default_factory=dict)
+    """Whom a job may have called at its end."""
     files: tuple[Path, ...] = ()
     """Files beside plugins.toml that secrets were read from."""
 
@@ -129,12 +132,14 @@ def _read(document: dict[str, Any], around: Surroundings) -> Configuration:
     default = _default(document.get("default"), [*tables, *routes], faults)
     named = _tables(document, "credentials", faults)
     credentials = {name: read_credential(name, table, around) for name, table in named.items()}
+    actors = {name: read_actor(name, table, around) for name, table in _tables(document, "actors", faults).items()}
     return Configuration(
         default,
         {name: item for name, item in made.items() if item},
         mirrors,
         {name: item for name, item in credentials.items() if item},
         read_secrets(document.get("webhooks"), around),
+        {name: item for name, item in actors.items() if item},
     )
 
 

@@ -39,6 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     with ThreadPoolExecutor(AT_ONCE) as pool:
         rows = list(pool.map(lambda name: _destination(configuration.destinations[name]), names))
     if not arguments.names:
+        rows += [_actor(actor) for actor in configuration.actors.values() if actor.broker_url]
         rows += redis_rows(settings)
     if arguments.json:
         print_json({"ok": all(row.ok for row in rows), "checks": rows})
@@ -55,6 +56,19 @@ def _destination(destination: Any) -> Row:
     wrong = [f"{step.step}: {step.detail}" for step in result.steps if not step.ok]
     done = ", ".join(step.step for step in result.steps)
     return Row(result.name, destination.backend, result.ok, "; ".join(wrong) or done, seconds)
+
+
+def _actor(actor: Any) -> Row:
+    """Whether its broker answers. Bucketline's own need not be asked for each actor."""
+    import redis
+
+    try:
+        url, patience = actor.broker_url or "", {"socket_timeout": 5, "socket_connect_timeout": 5}
+        with redis.Redis.from_url(url, **patience) as client:
+            client.ping()
+    except (redis.RedisError, OSError, ValueError, TypeError) as error:  # the last two: an option that is none
+        return Row(actor.name, "actor", False, f"its broker does not answer ({type(error).__name__})")
+    return Row(actor.name, "actor", True, f"its broker answers; {actor.actor} in queue {actor.queue}")
 
 
 def redis_rows(settings: Settings) -> list[Row]:

@@ -200,6 +200,9 @@ def _put_options(parser: Parser) -> None:
     parser.add_argument(
         "--idempotency-key", metavar="TEXT", help="the same for the same file makes no second job; for example a UUID"
     )
+    parser.add_argument("--webhook", metavar="URL", help="who is told of the job's end")
+    parser.add_argument("--on-success", metavar="NAME", help="the actor in plugins.toml that is told when it succeeds")
+    parser.add_argument("--on-failure", metavar="NAME", help="the actor that is told of any other end")
     parser.add_argument("--detach", action="store_true", help="do not wait until the file has arrived")
     _client(parser)
 

@@ -157,6 +157,7 @@ def _options(arguments: argparse.Namespace) -> dict[str, Any]:
         "tags": pairs(arguments.tag, "--tag"),
         "on_conflict": arguments.on_conflict,
         "idempotency_key": arguments.idempotency_key,
+        **{name: getattr(arguments, name) for name in ("webhook", "on_success", "on_failure")},
     }
 
 

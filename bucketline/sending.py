@@ -28,6 +28,9 @@ class Options(TypedDict, total=False):
     on_conflict: str | None
     checksum: str | None
     priority: str | None
+    webhook: str | None
+    on_success: str | None
+    on_failure: str | None
 
 
 File = str | os.PathLike[str] | BinaryIO

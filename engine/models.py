@@ -130,6 +130,8 @@ class SubmitOptions(msgspec.Struct, omit_defaults=True, kw_only=True):
     priority: Priority = "normal"
     retain_seconds: int | None = None
     webhook: str | None = None
+    on_success: str | None = None
+    on_failure: str | None = None
     source: dict[str, Any] | None = None
 
 
@@ -160,6 +162,10 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     retain_seconds: int = 604_800
     webhook: str | None = None
     """Who is told when the job has ended."""
+    on_success: str | None = None
+    """The actor that gets a message when it ends as `succeeded`, by its name in plugins.toml."""
+    on_failure: str | None = None
+    """The same for every other end."""
     owner: str = ""
     token: str = ""
     """The id of the short-lived token with which it was submitted: that one may look at it."""

@@ -208,9 +208,13 @@ def due_hooks(limit: int, claim_seconds: float) -> Operation[list[tuple[str, str
     return Operation("hooks_due", (limit, _ms(claim_seconds)), read)
 
 
-def note_hook(delivery: str, standing: bytes, delay_seconds: float | None) -> Operation[bool]:
-    """How a delivery stands; it is tried after the delay, or (None) no more. False when it is not known any more."""
-    return Operation("hook_note", (delivery, standing, "" if delay_seconds is None else _ms(delay_seconds)), bool)
+def note_hook(delivery: str, standing: bytes, delay_seconds: float | None, tried: str = "") -> Operation[bool]:
+    """How a delivery stands; it is tried after the delay, or (None) no more. `tried`: how it stood when the try began.
+
+    False, and nothing is changed, when it is not known any more, or stands otherwise meanwhile.
+    """
+    delay: Arg = "" if delay_seconds is None else _ms(delay_seconds)
+    return Operation("hook_note", (delivery, standing, delay, tried), bool)
 
 
 def hooks_of(job: str) -> Operation[dict[str, tuple[str, int]]]:

@@ -97,6 +97,8 @@ class Desk:
             priority=options.priority,
             retain_seconds=self._retain(options, faults),
             webhook=self._webhook(options.webhook, faults),
+            on_success=self._actor(options.on_success, "/on_success", faults),
+            on_failure=self._actor(options.on_failure, "/on_failure", faults),
             owner=owner,
             node=self.settings.node,
             source=source,
@@ -327,6 +329,13 @@ class Desk:
         except ValueError as fault:
             faults.add("/webhook", str(fault))
         return url
+
+    def _actor(self, name: str | None, pointer: str, faults: Faults) -> str | None:
+        known = self.configuration.actors
+        if name is not None and name not in known:
+            names = ", ".join(sorted(known)) or "none"
+            faults.add(pointer, f"This server's plugins.toml allows no actor {name[:80]!r}; it allows: {names}.")
+        return name
 
     def _check_key(
         self, spec: JobSpec, options: SubmitOptions, destinations: Sequence[Destination], faults: Faults

@@ -62,6 +62,7 @@ def job_view(record: JobRecord) -> Json:
         "transfers": transfers,
         "error": msgspec.json.decode(fields["error"]) if fields.get("error") else None,
         **({"webhook": place_of(spec.webhook).shown} if spec.webhook else {}),
+        **{name: getattr(spec, name) for name in ("on_success", "on_failure") if getattr(spec, name)},
         "links": _links(spec.id, record.state),
     }
 

@@ -19,7 +19,8 @@
 -- P job:ID                hash    one job: spec (JSON, immutable), state, run, rev, times, size, received, checksums, error;
 --                                 abandoned (vanish | expire): its bytes will not all come, and what was begun of it is being taken back
 -- P job:ID:events         stream  its events: k (kind), d (JSON); trimmed, gone an hour after the end
--- P job:ID:hooks          hash    delivery (ID.RUN.STATE: the webhook's id) -> JSON, how it stands; exactly one for each ended run
+-- P job:ID:hooks          hash    delivery -> JSON, how it stands; for each ended run one to the webhook (ID.RUN.STATE), and one
+--                                 to the actor that was named for this end (ID.RUN.STATE.NAME)
 -- P hooks                 zset    delivery -> when it is tried next
 -- P feed                  stream  the events of all jobs, with o (owner); trimmed
 -- P receiving             zset    job -> when its reception counts as dead
@@ -339,10 +340,16 @@ end
 
 -- Whoever asked to be told of the end will be: in the same step in which the job ends, so that no crash can lose it.
 local function owe_hook(id, J, state)
-  if not string.match(J.spec or '', '"webhook"') or not cjson.decode(J.spec).webhook then return end
-  local one = id .. '.' .. J.run .. '.' .. state
-  redis.call('HSETNX', job_key(id) .. ':hooks', one, cjson.encode({state = 'pending', created_ms = now, tries = 0}))
-  redis.call('ZADD', P .. 'hooks', 'NX', now, one)
+  local text = J.spec or ''
+  if not string.find(text, '"webhook"', 1, true) and not string.find(text, '"on_', 1, true) then return end
+  local spec, one, owed = cjson.decode(text), id .. '.' .. J.run .. '.' .. state, {}
+  local actor = spec[state == 'succeeded' and 'on_success' or 'on_failure']
+  if spec.webhook then owed[1] = one end
+  if actor then owed[#owed + 1] = one .. '.' .. actor end
+  for _, delivery in ipairs(owed) do
+    redis.call('HSETNX', job_key(id) .. ':hooks', delivery, cjson.encode({state = 'pending', created_ms = now, tries = 0}))
+    redis.call('ZADD', P .. 'hooks', 'NX', now, delivery)
+  end
 end
 
 local function owes_hook(id)

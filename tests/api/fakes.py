@@ -274,6 +274,8 @@ class FakeService:
             checksum=options.checksum,
             priority=options.priority,
             webhook=options.webhook,
+            on_success=options.on_success,
+            on_failure=options.on_failure,
             owner=owner,
             source=_source(options.source),
         )

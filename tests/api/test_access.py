@@ -689,12 +689,15 @@ async def test_a_token_works_on_all_doors_and_is_kept_to_its_folder(
         refused(await ask("PUT", f"/v1/objects/{target}", body=b"x", headers=made), 403, "forbidden")
 
 
-async def test_a_token_names_no_webhook(ask: Asker, keys: Keys) -> None:
+@pytest.mark.parametrize(
+    ("name", "value"), [("webhook", "https://hooks.example/"), ("on_success", "thumbnail"), ("on_failure", "thumbnail")]
+)
+async def test_a_token_names_nobody_to_be_told(ask: Asker, keys: Keys, name: str, value: str) -> None:
     made = bearer((await mint(ask, keys.add()))["token"])
 
-    answer = await ask("POST", "/v1/jobs?webhook=https://hooks.example/", body=b"x", headers=made)
+    answer = await ask("POST", f"/v1/jobs?{name}={value}", body=b"x", headers=made)
 
-    assert (answer.status, answer.json()["errors"][0]["pointer"]) == (403, "/webhook")
+    assert (answer.status, answer.json()["errors"][0]["pointer"]) == (403, f"/{name}")
 
 
 async def test_uploads_at_the_same_time_never_exceed_the_token(ask: Asker, keys: Keys, service: FakeService) -> None:

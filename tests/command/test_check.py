@@ -94,6 +94,21 @@ def test_a_redis_that_does_not_answer_fails(command: Command, plugins: Path, mon
     assert "hush" not in done.out + done.err
 
 
+def test_the_brokers_of_actors_are_asked(
+    command: Command, plugins: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWAY", "redis://:hush@127.0.0.1:9/0")
+    away = '[actors.away]\nbroker_url = "${AWAY}"\n[actors.odd]\nbroker_url = "${AWAY}?no_option=1"\n'
+    there = f'[actors.there]\nqueue = "mail"\nbroker_url = "{redis_url}"\n[actors.ours]\n'
+    plugins.write_text(plugins.read_text() + away + there)
+    done = command("check", "--json")
+    found = {row["name"]: row for row in json.loads(done.out)["checks"] if row["kind"] == "actor"}
+    assert {name: row["ok"] for name, row in found.items()} == {"away": False, "odd": False, "there": True}
+    assert found["there"]["detail"] == "its broker answers; there in queue mail"
+    assert done.code == 1
+    assert "hush" not in done.out + done.err
+
+
 def test_what_is_doubtful() -> None:
     assert doubts({"appendonly": "yes", "maxmemory-policy": "noeviction"}) == []
     (eviction,) = doubts({"appendonly": "yes", "maxmemory-policy": "allkeys-lru"})

@@ -55,6 +55,13 @@ def test_options_reach_the_server_in_any_script(command: Command, server: FakeSe
     assert upload.headers["Bucketline-Labels"] == "t%C3%BCr=1"
 
 
+def test_who_is_told_of_the_end(command: Command, server: FakeServer, movie: Path) -> None:
+    url = "https://a.test/x?y=1"
+    assert command("put", movie, "--webhook", url, "--on-success", "thumbnail", "--on-failure", "apologize").code == 0
+    told = {name: server.uploads[0].options[name] for name in ("webhook", "on_success", "on_failure")}
+    assert told == {"webhook": url, "on_success": "thumbnail", "on_failure": "apologize"}
+
+
 def test_a_key_for_sending_again(command: Command, server: FakeServer, movie: Path) -> None:
     assert command("put", movie, "--idempotency-key", 'a "b" \\').code == 0
     assert command("put", movie).code == 0

@@ -52,6 +52,10 @@ bucket  = "bucket"
 
 [routes.everywhere]
 mirror = ["archive", "media"]
+
+[actors.thumbnail]
+
+[actors.apologize]
 """
 
 
@@ -265,6 +269,8 @@ def test_a_revised_submission_keeps_its_id(desk: Desk) -> None:
         ({"retain_seconds": -1}, "/retain_seconds"),
         ({"retain_seconds": 10**9}, "/retain_seconds"),
         ({"checksum": "md5:abc"}, "/checksum"),
+        ({"on_success": "apologise"}, "/on_success"),
+        ({"on_failure": ""}, "/on_failure"),
         ({"checksum": "sha256:" + "F" * 64}, "/checksum"),
         ({"checksum": "crc32c:AAA="}, "/checksum"),
         ({"checksum": "crc32c"}, "/checksum"),
@@ -281,6 +287,15 @@ def test_a_revised_submission_keeps_its_id(desk: Desk) -> None:
 )
 def test_a_fault_points_at_its_option(desk: Desk, options: dict[str, Any], pointer: str) -> None:
     assert pointers(desk, **options) == [pointer]
+
+
+def test_an_actor_that_is_not_allowed_comes_with_those_that_are(desk: Desk) -> None:
+    with pytest.raises(Invalid) as refused:
+        prepared(desk, on_success="make_thumbnail", on_failure="apologize")
+
+    (error,) = refused.value.errors
+    assert error["detail"].endswith("allows no actor 'make_thumbnail'; it allows: apologize, thumbnail.")
+    assert prepared(desk, on_success="thumbnail").on_success == "thumbnail"
 
 
 def test_all_faults_are_told_at_once(desk: Desk) -> None:

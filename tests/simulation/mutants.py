@@ -142,6 +142,10 @@ MUTANTS = [
         "who sent all parts early never completes",
         {"accept": ("    redis.call('HSET', t, 'state', 'completing')\n", "")},
     ),
+    Mutant(
+        "an actor hears of ends that it was not named for",
+        {"prelude": ("state == 'succeeded' and 'on_success' or 'on_failure'", "'on_failure'")},
+    ),
     Mutant("the end of a job is not owed to who asked for it", {"prelude": ("  owe_hook(id, J, state)\n", "")}),
 ]
 

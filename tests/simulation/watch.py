@@ -151,12 +151,15 @@ class Watch:
         self.seen[job] = now
 
     def _told(self, job: str, fields: Mapping[str, str], now: Seen) -> None:
-        """Who asked for it is owed exactly one webhook for each run that ended, from the moment of its end."""
+        """Who asked for it is owed exactly one delivery for each run that ended, from the moment of its end."""
         hooks = self.world.redises.server.fields(f"job:{job}:hooks")
         mine = [name for name in hooks if name.startswith(f"{job}.{now.run}.")]
-        wanted = now.state in JOB_OVER and '"webhook"' in fields["spec"]
-        if mine != ([f"{job}.{now.run}.{now.state}"] if wanted else []):
-            raise Violation(f"job {job} is {now.state} in run {now.run}, and its webhooks are {mine}")
+        actor = '"on_success"' if now.state == "succeeded" else '"on_failure"'
+        end = f"{job}.{now.run}.{now.state}"
+        asked = {end: '"webhook"', f"{end}.theirs": actor}
+        wanted = [one for one, word in asked.items() if now.state in JOB_OVER and word in fields["spec"]]
+        if sorted(mine) != wanted:
+            raise Violation(f"job {job} is {now.state} in run {now.run}, and its deliveries are {mine}, not {wanted}")
 
     def _compare(self, job: str, before: Seen | None, now: Seen) -> None:
         if now.state in JOB_OVER and job not in self.tainted:

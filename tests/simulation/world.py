@@ -20,6 +20,7 @@ from backends.base import Backend, Capabilities, Properties
 from backends.config import Configuration
 from backends.registry import Destination
 from backends.signing_secrets import Secrets
+from backends.user_actors import UserActor
 from engine.config import Settings
 from engine.models import SubmitOptions
 from engine.retry import Policy
@@ -152,7 +153,8 @@ class World:
             options, capabilities = _Options(SHELF), self.shelf.capabilities
             destinations[SHELF] = Destination(SHELF, _Plugin(self.shelf, process), options, capabilities)
         secrets = Secrets((b"a secret of 24 bytes ...",))
-        return Configuration(default="one", destinations=destinations, routes={}, webhooks=secrets)
+        actors = {"theirs": UserActor("theirs", "told")}
+        return Configuration(default="one", destinations=destinations, routes={}, webhooks=secrets, actors=actors)
 
     # -- living
 
@@ -201,6 +203,8 @@ class World:
                 destinations=sorted(self.providers)[: self._draw(1, 2)],
                 on_conflict=self._draw("replace", "replace", "replace", "fail", "rename", "skip_same"),
                 webhook="https://hooks.example/" if number % 2 else None,
+                on_success="theirs" if number % 3 == 0 else None,
+                on_failure="theirs" if number % 4 < 2 else None,
             ),
         )
         self.cases[case.id] = case

@@ -194,7 +194,7 @@ def test_the_tree_in_the_readme_has_every_package() -> None:
 
 ENVIRON = dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "x") | {"S3_ENDPOINT_URL": "http://s3.test"}
 ENVIRON |= {"GOOGLE_APPLICATION_CREDENTIALS": "key.json", "AZURE_STORAGE_KEY": "c2VjcmV0"}
-ENVIRON |= {"WEBHOOK_SECRET": "whsec_" + "c2Vj" * 8}
+ENVIRON |= {"WEBHOOK_SECRET": "whsec_" + "c2Vj" * 8, "SHOP_BROKER_URL": "redis://:x@redis.test:6379/2"}
 ENVIRON |= dict.fromkeys(("PARTNER_PASSWORD", "NAS_PASSWORD", "DAV_PASSWORD", "FTP_PASSWORD"), "x")
 
 

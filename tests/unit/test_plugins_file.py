@@ -16,6 +16,7 @@ from backends.destinations import Surroundings, read_destination
 from backends.expansion import expand
 from backends.faults import FaultList
 from backends.memory_faults import Fail, MemoryOptions
+from backends.user_actors import UserActor
 
 Write = Callable[[str | bytes], Path]
 
@@ -300,6 +301,28 @@ MISTAKES = {
         "[credentials.c] headers.A: is a secret in a file that everybody on this machine can read "
         "(take it from the environment with ${NAME}, or chmod o-r the file)"
     ),
+    # actors
+    destination("[actors.a]\nquue = 'default'"): "[actors.a] quue: unknown key 'quue' (did you mean 'queue'?)",
+    destination("[actors.a]\nqueue = 'two words'"): (
+        '[actors.a] queue: is no name that Dramatiq takes (write it as in your code: queue = "…")'
+    ),
+    destination("[actors.a]\nactor = 7"): (
+        '[actors.a] actor: is no name that Dramatiq takes (write it as in your code: actor = "…")'
+    ),
+    destination("[actors.a]\nnamespace = '${NOPE}'"): (
+        "[actors.a] namespace: the variable NOPE is not set (set it, or leave the line out if it is optional)"
+    ),
+    destination("[actors.'a.b']"): "[actors.'a.b']: a name has 1 to 64 letters, digits, - and _",
+    destination("[actors.a]\nbroker_url = 'redis://:hush@redis.test/0'"): (
+        "[actors.a] broker_url: is a secret in a file that everybody on this machine can read "
+        "(take it from the environment with ${NAME}, or chmod o-r the file)"
+    ),
+    **{
+        destination(f"[actors.a]\nbroker_url = {url!r}"): (
+            "[actors.a] broker_url: is no address of a Redis (write redis://HOST:PORT/DATABASE, rediss://… or unix://…)"
+        )
+        for url in ("amqp://hush@a.test/", "redis://", "redis://a.test:no/0", "unix://", 7, "redis://[a/0")
+    },
 }
 
 
@@ -318,6 +341,16 @@ def test_credentials_are_for_hosts_by_https_unless_it_is_written_out(write: Writ
     found = load(path, {"TOKEN": "hush"}).credentials["partner"]
     assert found.headers == {"Authorization": "Bearer hush"}
     assert found.origins == {"https://files.example", "https://b.example:8443", "http://10.0.0.5:8080"}
+    assert "hush" not in repr(found)
+
+
+def test_an_actor_is_called_like_its_table_and_its_broker_is_ours(write: Write) -> None:
+    more = (
+        "[actors.b]\nactor = 'make_b'\nqueue = 'q.b'\nnamespace = 'n'\nbroker_url = 'rediss://:${WORD}@a.test:6380/2'"
+    )
+    found = load(write(destination(f"[actors.a]\n{more}")), {"WORD": "hush"}).actors
+    assert found["a"] == UserActor("a", actor="a", queue="default", namespace="dramatiq", broker_url=None)
+    assert found["b"] == UserActor("b", "make_b", "q.b", "n", "rediss://:hush@a.test:6380/2")
     assert "hush" not in repr(found)
 
 
