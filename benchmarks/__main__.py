@@ -85,6 +85,7 @@ class Benchmark:
     def __init__(self, options: Options, root: Path, stack: ExitStack) -> None:
         self._options = options
         self._results = Results()
+        self._root = root
         self._file = conditions.make_file(root / "large.bin", max(options.size_mib * MIB, forms.LARGE_SIZE))
         self._parts_file = self._file
         if options.wants("parts") and self._file.stat().st_size < MANY * manyparts.PART:
@@ -152,6 +153,8 @@ class Benchmark:
         steps.append(("bare ingest", partial(carrying.bare_ingest, self._bare, self._file)))
         if self._ours:
             steps.append(("Bucketline", partial(carrying.ours, self._ours, self._sink, self._file, number)))
+            through = partial(carrying.through, self._root / f"through-{number}", self._sink, self._file, number)
+            steps.append(("Bucketline: through", through))
         return steps
 
     def _forms(self, stack: forms.Either) -> list[tuple[str, Step]]:

@@ -161,20 +161,25 @@ limits = {{ part_size = "64KiB", concurrency = 8 }}
 
 
 class Bucketline(Stack):
-    """`bucketline up` with one worker process and its own Valkey."""
+    """`bucketline up` with one worker process and its own Valkey.
+
+    Without pipelining its two halves, receiving and carrying, can be measured one after the other.
+    """
 
     name = "Bucketline"
     path = "/v1/jobs"
 
-    def __init__(self, root: Path, sink: Sink) -> None:
+    def __init__(self, root: Path, sink: Sink, *, pipelining: bool = False) -> None:
         super().__init__(root)
         self._sink = sink
+        self._pipelining = "on" if pipelining else "off"
 
     def start(self) -> None:
         configuration = self.root / "plugins.toml"
         configuration.write_text(CONFIGURATION.format(bucket=BUCKET, endpoint=self._sink.url))
         command = [sys.executable, "-m", "bucketline", "up", "--port", str(self.port), "--processes", "1"]
-        up = self.launch("up", [*command, "--data", str(self.root / "data"), "--config", str(configuration)])
+        command += ["--data", str(self.root / "data"), "--config", str(configuration)]
+        up = self.launch("up", command, BUCKETLINE_PIPELINING=self._pipelining)
         wire.wait_for(self.port, "/readyz", process=up, seconds=60)
 
     def _named(self, pattern: str) -> list[int]:

@@ -64,6 +64,13 @@ def _growth(figure: str) -> Callable[[Results], float | None]:
     return measure
 
 
+def _slower_half(results: Results) -> float | None:
+    """How many times the slower of receiving and carrying both together take, when they overlap."""
+    halves = [results.median(name, OURS, "mb_per_s") for name in (carrying.INGEST, carrying.CARRYING)]
+    slower = min((half for half in halves if half is not None), default=None)
+    return ratio(slower, results.median(carrying.THROUGH, OURS, "mb_per_s"))
+
+
 CLOUD = "No cloud library in the API process"
 
 
@@ -83,6 +90,7 @@ TARGETS = (
     Target("Spool to sink: CPU per GB, × s3fs", _carried("cpu_s_per_gb", "s3fs put_file"), 0.3, False, "×"),
     Target("Spool to sink: worker's peak memory", _own(carrying.CARRYING, "peak_mb"), 120, False, "MB"),
     Target("Ingest: throughput, × bare app", _against(carrying.INGEST, "mb_per_s", Bare.name), 0.8, True, "×"),
+    Target("Client to sink, × the time of the slower half", _slower_half, 1.4, False, "×"),
     Target("10,000 parts: Redis memory", _parts("redis_kib", MANY), 1024, False, "KiB"),
     Target("Redis commands per part, 10,000 against 1,000 parts", _growth("commands_per_part"), 10, False, "%"),
     Target("CPU per part, 10,000 against 1,000 parts", _growth("cpu_ms_per_part"), 25, False, "%"),

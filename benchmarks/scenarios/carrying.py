@@ -13,6 +13,7 @@ from benchmarks.stacks import Bare, Bucketline
 
 CARRYING = "1 file, 16 MiB parts: spool to sink"
 INGEST = "1 raw body: client to fsynced file"
+THROUGH = "1 raw body: client to object in the sink"
 
 
 class JobFailed(Exception):
@@ -74,3 +75,19 @@ def ours(stack: Bucketline, sink: Sink, file: Path, number: int) -> list[Sample]
         "worker_cpu_s_per_gb": used_by_worker / (size / GB),
     }
     return [Sample(INGEST, stack.name, ingest), Sample(CARRYING, stack.name, carried)]
+
+
+def through(root: Path, sink: Sink, file: Path, number: int) -> Sample:
+    """One job from its first byte until it succeeded, sent while it is received; by a stack of its own that is warm."""
+    size = file.stat().st_size
+    with Bucketline(root, sink, pipelining=True) as stack:
+        for turn in range(2):
+            sink.reset()
+            everything = stack.pids()
+            used = processes.cpu_seconds(everything)
+            answer = wire.send_file(stack.port, "PUT", f"/v1/objects/sink/through/{number}/{turn}", file, size)
+            ended, job = wire.events(stack.port, f"/v1/jobs/{answer.json()['id']}/events")
+            used = processes.cpu_seconds(everything) - used
+            succeeded(job)
+    seconds = ended - answer.at + answer.seconds
+    return Sample(THROUGH, Bucketline.name, {"mb_per_s": size / MB / seconds, "cpu_s_per_gb": used / (size / GB)})
