@@ -84,6 +84,11 @@ class Candidate:
 
     async def progress(self) -> None:
         """Publishes how much arrived, and has it sent where it can be; raises Conflict when the job was cancelled."""
+        await self._tell()
+        while self.has_more:  # it came meanwhile, and nothing else may come for long
+            await self._tell()
+
+    async def _tell(self) -> None:
         if not self._registered:
             await self._register()
             if not self._plans:
@@ -98,8 +103,6 @@ class Candidate:
         if not heard.state:
             await self._register()  # Redis lost it
         self._service.minter.send(heard.tokens)
-        if self.has_more:
-            await self.progress()  # it came meanwhile, and nothing else may come for long
 
     async def _register(self) -> None:
         ledger = self._service.ledger
