@@ -121,8 +121,7 @@ def test_killed_amid_a_body(no_worker: Stack) -> None:
         with pytest.raises(httpx.TransportError):
             answer.result()
     stack.api()
-    assert put(stack, bytes((4 << 20) + 10)).json()["code"] == "idempotency_busy"
-    again = until_answered(stack, bytes((4 << 20) + 10))
+    again = until_answered(stack, bytes((4 << 20) + 10))  # busy at first, unless the machine is slower than the lease
     assert (again.status_code, replayed(again)) == (202, False), "its lease ran out: this one is the first"
     stack.worker()
     stack.check_end(again.json()["id"])
