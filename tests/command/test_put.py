@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from bucketline.client import READ_SIZE
+from bucketline.bodies import READ_SIZE
 from tests.command.conftest import Outcome
 from tests.command.fake import FakeServer, problem_json, transfer_json
 from tests.servers import eventually

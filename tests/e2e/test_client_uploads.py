@@ -1,4 +1,4 @@
-"""The client's resumable uploads on real API processes: broken lines, a killed API, and a process that died."""
+"""The clients' resumable uploads on real API processes: broken lines, a killed API, and a process that died."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from bucketline.client import Client, ClientError, Refused, Unreachable
+from bucketline.client import BrokenOff, ClientError, Refused
 from tests.backends.proxy import Proxy
+from tests.clients import Connect
+from tests.clients import connect as connect
 from tests.e2e.stack import Stack
 
 CHUNK = 256 << 10
@@ -49,9 +51,11 @@ def _url(stack: Stack) -> str:
     return str(stack.talk.http.base_url)
 
 
-def test_a_line_that_breaks_costs_nothing_but_its_chunk(stack: Stack, file: Path, tmp_path: Path) -> None:
+def test_a_line_that_breaks_costs_nothing_but_its_chunk(
+    stack: Stack, file: Path, tmp_path: Path, connect: Connect
+) -> None:
     told: list[int] = []
-    with Proxy(urlsplit(_url(stack)).port or 0) as proxy, Client(f"http://127.0.0.1:{proxy.port}") as client:
+    with Proxy(urlsplit(_url(stack)).port or 0) as proxy, connect(f"http://127.0.0.1:{proxy.port}") as client:
 
         def sent(count: int) -> None:
             told.append(count)
@@ -65,11 +69,11 @@ def test_a_line_that_breaks_costs_nothing_but_its_chunk(stack: Stack, file: Path
     assert (tmp_path / "bucket" / "cut.bin").read_bytes() == CONTENT
 
 
-def test_another_process_goes_on_where_one_died(stack: Stack, file: Path, tmp_path: Path) -> None:
+def test_another_process_goes_on_where_one_died(stack: Stack, file: Path, tmp_path: Path, connect: Connect) -> None:
     kept = tmp_path / "url"
     assert subprocess.run([sys.executable, "-c", DIES, _url(stack), file, kept], check=False).returncode == 9
     told: list[int] = []
-    with Client(_url(stack)) as client:
+    with connect(_url(stack)) as client:
         job = client.resume_upload(kept.read_text(), file, on_sent=told.append)
         assert client.wait(job.id, timeout=60).state == "succeeded"
         assert client.resume_upload(kept.read_text(), file).id == job.id
@@ -77,9 +81,9 @@ def test_another_process_goes_on_where_one_died(stack: Stack, file: Path, tmp_pa
     assert (tmp_path / "bucket" / "died.bin").read_bytes() == CONTENT
 
 
-def test_what_cannot_go_on_says_what_to_do(stack: Stack, file: Path, tmp_path: Path) -> None:
+def test_what_cannot_go_on_says_what_to_do(stack: Stack, file: Path, tmp_path: Path, connect: Connect) -> None:
     kept: list[str] = []
-    with Client(_url(stack)) as client:
+    with connect(_url(stack)) as client:
         with pytest.raises(Refused, match="nowhere"):
             client.upload(file, destinations=["nowhere"])
         with pytest.raises(ClientError, match="begin anew"):
@@ -87,7 +91,7 @@ def test_what_cannot_go_on_says_what_to_do(stack: Stack, file: Path, tmp_path: P
         with pytest.raises(ClientError, match="is no upload of"):
             client.resume_upload("http://elsewhere.example/v1/tus/x", file)
         with Proxy(urlsplit(_url(stack)).port or 0) as proxy:
-            through = Client(f"http://127.0.0.1:{proxy.port}")
+            through = connect(f"http://127.0.0.1:{proxy.port}")
             leave = pytest.raises(KeyboardInterrupt)
 
             def interrupted(_: int) -> None:
@@ -95,8 +99,9 @@ def test_what_cannot_go_on_says_what_to_do(stack: Stack, file: Path, tmp_path: P
 
             with leave:
                 through.upload(file, chunk_size=CHUNK, on_url=kept.append, on_sent=interrupted)
-        with through, pytest.raises(Unreachable, match="go on later with resume_upload"):
+        with through, pytest.raises(BrokenOff, match="go on later with resume_upload") as broken:
             through.resume_upload(kept[0], file, patience=0.1)
+        assert urlsplit(broken.value.url).path == urlsplit(kept[0]).path
         other = tmp_path / "other.bin"
         other.write_bytes(b"short")
         with pytest.raises(ClientError, match="give the same file"):

@@ -182,3 +182,10 @@ def test_the_client(reader: Reader) -> None:
     assert said.split()[0] == "succeeded"
     assert said.split()[1].startswith("file://")
     assert said.split()[2] == "checksum"
+
+
+def test_the_client_for_asyncio(reader: Reader) -> None:
+    *events, states = reader.runs_python("async client").splitlines()
+
+    assert events[-1] == "end succeeded"
+    assert states == "['succeeded', 'succeeded']"
