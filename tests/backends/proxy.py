@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+from math import inf
 from types import TracebackType
 
 
@@ -15,6 +16,7 @@ class Proxy:
         self._port = port
         self._flowing = threading.Event()
         self._flowing.set()
+        self._refused = 0.0
         self._open: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._threads: list[threading.Thread] = []
@@ -41,6 +43,11 @@ class Proxy:
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
 
+    def refuse(self, times: float = inf) -> None:
+        """Break every connection; so many new ones are closed at once."""
+        self._refused = times
+        self.cut()
+
     def hang(self) -> None:
         """From now on nothing passes, in neither direction, but connections stay open."""
         self._flowing.clear()
@@ -59,6 +66,10 @@ class Proxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return
+            if self._refused > 0:
+                self._refused -= 1
+                client.close()
+                continue
             try:
                 server = socket.create_connection(("127.0.0.1", self._port))
             except OSError:

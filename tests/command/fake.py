@@ -78,6 +78,9 @@ class Upload:
     headers: dict[str, str]
     body: bytes
 
+    def json(self) -> dict[str, Any]:
+        return dict(json.loads(self.body))
+
 
 @dataclass
 class FakeServer:
