@@ -166,6 +166,14 @@ def test_the_command(reader: Reader) -> None:
     assert "succeeded" in said
 
 
+def test_a_copy_and_a_resumable_upload_by_the_command(reader: Reader) -> None:
+    reader.runs("copy")
+    reader.runs("resumable")
+
+    assert reader.stored("films/copy.mp4") == FILM
+    assert reader.stored("films/resumable.mp4") == FILM
+
+
 def test_a_resumable_upload(reader: Reader, client: Client) -> None:
     needs(importlib.util.find_spec("tusclient") is not None, "tuspy")
     before = {job.id for job in client.jobs(limit=50).items}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from api.options import TABLE
 from bucketline import AsyncClient, Client
 from bucketline.sending import Options
+from tests.documents import read
 from tests.unit.test_layering import ROOT, imports, top
 
 WORDS = ["bodies", "calls", "exchange", "faults", "following", "resumable", "results", "sending", "sse"]
@@ -75,3 +77,15 @@ def test_no_module_of_the_client_is_too_long_to_read(module: str) -> None:
 
 def test_the_client_has_every_option_of_a_submit() -> None:
     assert set(Options.__annotations__) == set(TABLE)
+
+
+def test_the_document_has_every_method_and_option() -> None:
+    said = read("docs/client.md")
+
+    for name, method in methods(Client).items():
+        words = [word for word in inspect.signature(method).parameters if word not in ("self", "options")]
+        if name != "__init__":
+            told = re.search(rf"`{name}\(([^`]*)\)", said)
+            assert told, name
+            assert re.findall(r"\w+", told[1].removesuffix(", **options")) == words
+    assert {name for name in TABLE if f"`{name}`" not in said} == set()
