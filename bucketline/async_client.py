@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, Self, TypeVar, Unpack, cast
 import httpx
 
 from bucketline import calls, resumable, sending
-from bucketline.bodies import Piece, Rewindable, Stream, unheard
+from bucketline.bodies import Rewindable, Stream, unheard
 from bucketline.connection import Server, patient, request
 from bucketline.exchange import Answer, Ask, Exchange
 from bucketline.faults import Unreachable
@@ -69,7 +69,7 @@ class AsyncClient:
         """Send a file and return its job once the server has it safely. See `Client.submit`."""
         params, headers = sending.parameters(file, options), sending.headers(options)
         async with _opened(file) as opened:
-            body = await asyncio.to_thread(Stream, opened, on_sent)
+            body = await asyncio.to_thread(Stream.of, opened, on_sent)
             return await self._run(calls.submit(body, params, headers, idempotency_key))
 
     async def submit_source(
@@ -251,8 +251,9 @@ class AsyncClient:
     async def _answer(self, ask: Ask) -> Answer:
         if ask.after:
             await asyncio.sleep(ask.after)
+        content = _blocks(ask.body) if isinstance(ask.body, Stream) else ask.body
         with self._server.errors():
-            response = await self._http.request(**request(ask, await _content(ask)))
+            response = await self._http.request(**request(ask, content))
             return self._server.answer(response, response.content)
 
 
@@ -267,12 +268,6 @@ async def _opened(file: sending.File) -> AsyncIterator[BinaryIO]:
         yield opened
     finally:
         opened.close()
-
-
-async def _content(ask: Ask) -> bytes | AsyncIterator[bytes] | None:
-    if isinstance(ask.body, Stream):
-        return _blocks(ask.body)
-    return await asyncio.to_thread(ask.body.read) if isinstance(ask.body, Piece) else ask.body
 
 
 async def _blocks(stream: Stream) -> AsyncIterator[bytes]:

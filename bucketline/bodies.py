@@ -13,26 +13,46 @@ OnSent = Callable[[int], None]
 
 
 class Stream:
-    """A file from where it stands to its end, read once. `size` is None for a pipe."""
+    """`size` bytes of a file from where it stands, read once, in blocks; with None until it ends, as a pipe does."""
 
-    def __init__(self, file: BinaryIO, on_sent: OnSent | None = None) -> None:
-        self.size = size_of(file)
+    def __init__(self, file: BinaryIO, size: int | None, on_sent: OnSent | None = None) -> None:
+        self.size = size
         self._file = file
         self._on_sent = on_sent or unheard
         self._sent = 0
+
+    @classmethod
+    def of(cls, file: BinaryIO, on_sent: OnSent | None = None) -> Self:
+        """All that is left of a file."""
+        return cls(file, size_of(file), on_sent)
 
     def read(self) -> bytes:
         """The next block; empty at the end. A file that became shorter is an error, and not a shorter file."""
         left = READ_SIZE if self.size is None else min(READ_SIZE, self.size - self._sent)
         block = self._file.read(left)
         if left and not block and self.size is not None:
-            raise ClientError(f"the file changed while it was being sent: {self._sent} bytes came of {self.size}")
+            raise ClientError(
+                f"the file changed while it was being sent: {self._sent} bytes came of {self.size}; "
+                "send the same file, or begin anew"
+            )
         return block
 
     def sent(self, block: bytes) -> None:
         """To be called when a block was handed over."""
         self._sent += len(block)
         self._on_sent(self._sent)
+
+
+class Piece(Stream):
+    """Some bytes of a file, from an absolute place on."""
+
+    def __init__(self, file: BinaryIO, place: int, size: int) -> None:
+        super().__init__(file, size)
+        self._place = place
+
+    def read(self) -> bytes:
+        self._file.seek(self._place + self._sent)
+        return super().read()
 
 
 class Rewindable(NamedTuple):
@@ -49,26 +69,8 @@ class Rewindable(NamedTuple):
             raise ClientError("a pipe cannot be read again after a break: use submit(), or give a file")
         return cls(file, file.tell(), size)
 
-    def piece(self, offset: int, most: int) -> "Piece":
-        return Piece(self, offset, min(most, self.size - offset))
-
-
-class Piece(NamedTuple):
-    """Some bytes of a file."""
-
-    of: Rewindable
-    offset: int
-    size: int
-
-    def read(self) -> bytes:
-        self.of.file.seek(self.of.start + self.offset, os.SEEK_SET)
-        content = self.of.file.read(self.size)
-        if len(content) != self.size:
-            raise ClientError(
-                f"the file changed while it was being sent: it ended at {self.offset + len(content)} of "
-                f"{self.of.size} bytes; give the same file, or begin anew with upload()"
-            )
-        return content
+    def piece(self, offset: int, most: int) -> Piece:
+        return Piece(self.file, self.start + offset, min(most, self.size - offset))
 
 
 def size_of(file: BinaryIO) -> int | None:

@@ -16,9 +16,7 @@ def submit(
 ) -> Exchange[Job]:
     """One request with the whole file in it."""
     said = {"Content-Type": "application/octet-stream", **headers, **_once(idempotency_key)}
-    if body.size is not None:
-        said["Content-Length"] = str(body.size)
-    answer = yield Ask("POST", "/v1/jobs", params, said, body)
+    answer = yield Ask("POST", "/v1/jobs", params, said, body, large=True)
     return Job.read(answer.json())
 
 

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, Self, TypeVar, Unpack, cast
 import httpx
 
 from bucketline import calls, resumable, sending
-from bucketline.bodies import Piece, Rewindable, Stream, unheard
+from bucketline.bodies import Rewindable, Stream, unheard
 from bucketline.connection import Server, patient, request
 from bucketline.exchange import Answer, Ask, Exchange
 from bucketline.faults import BrokenOff, ClientError, Refused, Unreachable
@@ -78,7 +78,7 @@ class Client:
         """
         params, headers = sending.parameters(file, options), sending.headers(options)
         with _opened(file) as opened:
-            return self._run(calls.submit(Stream(opened, on_sent), params, headers, idempotency_key))
+            return self._run(calls.submit(Stream.of(opened, on_sent), params, headers, idempotency_key))
 
     def submit_source(
         self, source: sending.Source, *, idempotency_key: str | None = None, **options: Unpack[sending.Options]
@@ -259,20 +259,15 @@ class Client:
     def _answer(self, ask: Ask) -> Answer:
         if ask.after:
             time.sleep(ask.after)
+        content = _blocks(ask.body) if isinstance(ask.body, Stream) else ask.body
         with self._server.errors():
-            response = self._http.request(**request(ask, _content(ask)))
+            response = self._http.request(**request(ask, content))
             return self._server.answer(response, response.content)
 
 
 def _opened(file: sending.File) -> AbstractContextManager[BinaryIO]:
     """The file, closed afterwards only if it was opened here."""
     return Path(file).open("rb") if isinstance(file, str | os.PathLike) else nullcontext(file)
-
-
-def _content(ask: Ask) -> bytes | Iterator[bytes] | None:
-    if isinstance(ask.body, Stream):
-        return _blocks(ask.body)
-    return ask.body.read() if isinstance(ask.body, Piece) else ask.body
 
 
 def _blocks(stream: Stream) -> Iterator[bytes]:

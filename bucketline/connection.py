@@ -57,9 +57,12 @@ class Server(NamedTuple):
 
 
 def request(ask: Ask, content: Any) -> dict[str, Any]:
-    """The arguments of httpx for a request; `content` is what its body is read to."""
-    said = {"method": ask.method, "url": ask.path, "params": ask.params, "headers": ask.headers, "content": content}
-    if isinstance(ask.body, Stream):
+    """The arguments of httpx for a request; `content` is its body, or iterates over its blocks."""
+    headers = dict(ask.headers)
+    if isinstance(ask.body, Stream) and ask.body.size is not None:
+        headers["Content-Length"] = str(ask.body.size)
+    said = {"method": ask.method, "url": ask.path, "params": ask.params, "headers": headers, "content": content}
+    if ask.large:
         said["timeout"] = httpx.Timeout(CONNECT_SECONDS, write=ANSWER_SECONDS, read=ANSWER_SECONDS)
     return said
 

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from bucketline.bodies import Piece, Stream
+from bucketline.bodies import Stream
 from bucketline.faults import ClientError, Refused, Unreachable
 from bucketline.results import Problem
 
@@ -14,14 +14,15 @@ T = TypeVar("T")
 
 
 class Ask(NamedTuple):
-    """A request to be sent, `after` so many seconds."""
+    """A request to be sent, `after` so many seconds. `large`: its body may take long, and so may its answer."""
 
     method: str
     path: str
     params: Mapping[str, str] = {}
     headers: Mapping[str, str] = {}
-    body: bytes | Piece | Stream | None = None
+    body: bytes | Stream | None = None
     after: float = 0.0
+    large: bool = False
 
 
 class Answer(NamedTuple):

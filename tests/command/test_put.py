@@ -304,3 +304,21 @@ def test_bars_on_a_terminal_show_both_halves() -> None:
     assert "a[b].bin → archive" in screen.getvalue()
     assert "a[b].bin → [x]" in screen.getvalue()
     assert "50%" in screen.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["bars", "lines"])
+def test_a_job_that_was_not_sent_from_here_is_shown_too(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from rich.console import Console
+
+    from bucketline.report import Bars, Lines
+    from bucketline.results import Job
+    from tests.command.fake import job_json
+
+    report = Bars(Console(force_terminal=True, width=160, stderr=True)) if kind == "bars" else Lines()
+    unknown = Job.read(job_json("1", 0, size=None, transfers=[transfer_json("archive")]))
+    report.accepted("a.bin", unknown)
+    report.moved("a.bin", 100, [Job.read(job_json("1", 100, transfers=[transfer_json(sent=50)])).transfers[0]])
+    ended = Job.read(job_json("1", 100, state="succeeded", transfers=[transfer_json(state="succeeded")]))
+    report.ended("a.bin", ended)
+    report.close()
+    assert "a.bin → s3://acme-archive/holiday.mp4 (100 B" in capsys.readouterr().err

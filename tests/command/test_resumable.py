@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import msgspec
@@ -52,7 +52,7 @@ class Tus:
         fault = self.faults.pop(0) if self.faults and ask.method != "POST" else None
         if fault is not None and fault > 100:
             return _said(fault, content=problem_json(fault, "because", "of this"))
-        content = ask.body.read() if isinstance(ask.body, Piece) else b""
+        content = b"".join(_blocks(ask.body)) if isinstance(ask.body, Piece) else b""
         if ask.method == "PATCH":
             assert ask.headers["Upload-Offset"] == str(len(self.stored))
             self.stored += content[: len(content) * (100 if fault is None else fault) // 100]
@@ -64,6 +64,12 @@ class Tus:
             return _said(200, content=job_json("1", len(self.stored)))
         said = {"Upload-Offset": str(len(self.stored)), "Upload-Length": str(len(CONTENT)), "Bucketline-Job": "1"}
         return _said(200, said)
+
+
+def _blocks(piece: Piece) -> Iterator[bytes]:
+    while block := piece.read():
+        yield block
+        piece.sent(block)
 
 
 def _said(status: int, headers: dict[str, str] | None = None, content: object = None) -> Answer:
