@@ -315,7 +315,7 @@ def test_a_job_that_was_not_sent_from_here_is_shown_too(kind: str, capsys: pytes
     from tests.command.fake import job_json
 
     report = Bars(Console(force_terminal=True, width=160, stderr=True)) if kind == "bars" else Lines()
-    unknown = Job.read(job_json("1", 0, size=None, transfers=[transfer_json("archive")]))
+    unknown = Job.read({**job_json("1", 0, transfers=[transfer_json("archive")]), "size": None})
     report.accepted("a.bin", unknown)
     report.moved("a.bin", 100, [Job.read(job_json("1", 100, transfers=[transfer_json(sent=50)])).transfers[0]])
     ended = Job.read(job_json("1", 100, state="succeeded", transfers=[transfer_json(state="succeeded")]))
