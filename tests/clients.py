@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Any, Self, cast
 
 import pytest
@@ -36,16 +36,19 @@ class Awaited:
     def _blocking(self, method: Callable[..., Any]) -> Callable[..., Any]:
         def call(*words: Any, **options: Any) -> Any:
             result = method(*words, **options)
-            return self._iterated(result) if isinstance(result, AsyncIterator) else self._runner.run(result)
+            return self._iterated(result) if isinstance(result, AsyncGenerator) else self._runner.run(result)
 
         return call
 
-    def _iterated(self, items: AsyncIterator[Any]) -> Iterator[Any]:
+    def _iterated(self, items: AsyncGenerator[Any, None]) -> Iterator[Any]:
         async def following() -> Any:
             return await anext(items, None)
 
-        while (item := self._runner.run(following())) is not None:
-            yield item
+        try:
+            while (item := self._runner.run(following())) is not None:
+                yield item
+        finally:
+            self._runner.run(items.aclose())
 
 
 @pytest.fixture(params=[Client, Awaited], ids=["blocking", "asyncio"])
