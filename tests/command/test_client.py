@@ -41,6 +41,18 @@ def test_a_file_object_is_sent_from_where_it_stands(connect: Connect, server: Fa
     assert server.uploads[0].headers["Content-Length"] == "4"
 
 
+def test_a_source_is_named_and_not_sent(connect: Connect, server: FakeServer) -> None:
+    with connect() as client:
+        job = client.submit_source(
+            {"path": "/srv/in/a.bin"}, idempotency_key="7", destinations=("media",), labels={"a": "b"}, webhook=None
+        )
+    (sent,) = server.uploads
+    assert sent.json() == {"source": {"path": "/srv/in/a.bin"}, "destinations": ["media"], "labels": {"a": "b"}}
+    assert (job.state, sent.headers["Content-Type"], sent.headers["Idempotency-Key"]) == (
+        "queued", "application/json", '"7"',
+    )  # fmt: skip
+
+
 def test_what_was_handed_over_is_told(connect: Connect, server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bucketline.bodies.READ_SIZE", 4)
     told: list[int] = []
