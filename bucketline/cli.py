@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, NoReturn
 
-from bucketline import __version__
+from bucketline import __version__, job_options
 from bucketline.exits import CONFIGURATION, INTERRUPTED, USAGE, Failure
 
 # command -> (module, one line of help); each module has `run(arguments) -> exit code`.
@@ -20,21 +20,13 @@ COMMANDS = {
     "api": ("bucketline.serve", "run the API alone"),
     "worker": ("bucketline.serve", "run one worker process alone, or several"),
     "put": ("bucketline.put", "send files, and watch them arrive at their destinations"),
-    "jobs": ("bucketline.jobs", "list jobs, look at one, cancel, pause, resume or retry it"),
+    "copy": ("bucketline.copying", "have objects, URLs and the server's own files carried to destinations"),
+    "jobs": ("bucketline.jobs", "list jobs, look at one, cancel, pause, resume, retry or extend it"),
     "check": ("bucketline.check", "prove every destination by a real write, read and delete"),
     "keys": ("bucketline.keys", "make, list and revoke API keys"),
     "audit": ("bucketline.audit", "show who submitted, commanded and made keys"),
     "gc": ("bucketline.gc", "remove unfinished uploads at the destinations that no job owns any more"),
     "recover": ("bucketline.recover", "make jobs again from the spool that Redis has lost"),
-}
-
-# Properties of an object, where its store has them, each with an example.
-PROPERTIES = {
-    "content-disposition": "attachment",
-    "cache-control": "max-age=3600",
-    "storage-class": "STANDARD_IA",
-    "acl": "public-read",
-    "encryption": "aws:kms",
 }
 
 EPILOG = """\
@@ -182,34 +174,19 @@ def _worker_options(parser: Parser) -> None:
 
 
 def _put_options(parser: Parser) -> None:
-    parser.add_argument("files", nargs="+", metavar="FILE", help="a file, or - for standard input")
-    parser.add_argument(
-        "--to", action="append", metavar="NAME", help="destination or route; may be given several times"
-    )
-    parser.add_argument("--key", help="the object's key (one file only)")
-    parser.add_argument("--name", help="the file's name, where it differs (one file only)")
-    parser.add_argument("--content-type", metavar="TYPE", help="media type (default: guessed from the name)")
-    parser.add_argument(
-        "--metadata", action="append", metavar="K=V", default=[], help="metadata of the object; repeatable"
-    )
-    for name, example in PROPERTIES.items():
-        parser.add_argument(f"--{name}", metavar="TEXT", help=f"how the object is stored, for example {example}")
-    parser.add_argument("--tag", action="append", metavar="K=V", default=[], help="tag of the object; repeatable")
-    parser.add_argument("--label", action="append", metavar="K=V", default=[], help="label of the job; repeatable")
-    parser.add_argument("--on-conflict", metavar="HOW", help="replace, fail, rename or skip_same, when the key exists")
-    parser.add_argument(
-        "--idempotency-key", metavar="TEXT", help="the same for the same file makes no second job; for example a UUID"
-    )
-    parser.add_argument("--webhook", metavar="URL", help="who is told of the job's end")
-    parser.add_argument("--on-success", metavar="NAME", help="the actor in plugins.toml that is told when it succeeds")
-    parser.add_argument("--on-failure", metavar="NAME", help="the actor that is told of any other end")
-    parser.add_argument("--detach", action="store_true", help="do not wait until the file has arrived")
+    job_options.add_put(parser)
+    _client(parser)
+
+
+def _copy_options(parser: Parser) -> None:
+    job_options.add_copy(parser)
     _client(parser)
 
 
 def _jobs_options(parser: Parser) -> None:
     parser.usage = "bucketline jobs [ID] [--watch] [--json]\n       bucketline jobs cancel|pause|resume|retry ID…"
-    parser.add_argument("words", nargs="*", metavar="ID", help="a job; or cancel, pause, resume or retry, with jobs")
+    parser.usage += "\n       bucketline jobs add-destination ID NAME…"
+    parser.add_argument("words", nargs="*", metavar="ID", help="a job; or what to do, and with which")
     parser.add_argument("--watch", action="store_true", help="follow live until the job ends, or until Ctrl-C")
     parser.add_argument("--state", help="only jobs in this state")
     parser.add_argument("--to", metavar="NAME", help="only jobs for this destination")
@@ -299,6 +276,7 @@ _OPTIONS: dict[str, Callable[[Parser], None]] = {
     "api": _api_options,
     "worker": _worker_options,
     "put": _put_options,
+    "copy": _copy_options,
     "jobs": _jobs_options,
     "check": _check_options,
     "keys": _keys_options,

@@ -1,4 +1,10 @@
-"""What can go wrong for a client, as exceptions whose texts are for the user."""
+"""What can go wrong for a client, as exceptions whose texts are for the user.
+
+ClientError
+├── Unreachable      the server did not answer, or cannot work now
+│   └── BrokenOff    the same in the middle of an upload in chunks, which can be gone on with
+└── Refused          the server answered with a problem
+"""
 
 from bucketline.results import Problem
 
@@ -9,6 +15,15 @@ class ClientError(Exception):
 
 class Unreachable(ClientError):
     """The server did not answer, or says that it cannot work now. Trying again later may help."""
+
+
+class BrokenOff(Unreachable):
+    """An upload in chunks stopped. The server keeps what it has: `resume_upload(error.url, …)` goes on from there."""
+
+    def __init__(self, url: str, why: str) -> None:
+        super().__init__(f"{why}; what was sent is kept: go on later with resume_upload({url!r}, …)")
+        self.url = url
+        self.why = why
 
 
 class Refused(ClientError):

@@ -3,130 +3,125 @@
 import argparse
 import mimetypes
 import os
+import shlex
 import stat
-import sys
-import threading
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-import msgspec
-
-from bucketline.cli import PROPERTIES, say
-from bucketline.client import Client, ClientError, Unreachable
-from bucketline.exits import FAILED, FINE, INTERRUPTED, USAGE, Failure
+from bucketline import job_options
+from bucketline.batch import Batch
+from bucketline.client import BrokenOff, Client, ClientError, Refused
+from bucketline.exits import UNREACHABLE, USAGE, Failure
 from bucketline.report import Reporter, reporter
-from bucketline.results import TERMINAL, Event, Job, Transfer
-from bucketline.talk import client_for, failure, print_json
+from bucketline.results import Job
+from bucketline.sending import Options
+from bucketline.talk import client_for, failure
 
-# Files are sent one after the other; so many jobs are watched while the next files are being sent.
-WATCHED_AT_ONCE = 16
+UPLOADS = "/v1/tus/"
+# Refusals of the caller, not of the upload: with another token it goes on.
+_OF_THE_TOKEN = frozenset({401, 403})
+_NOTHING = ("", "")  # instead of the file and the address of an upload in chunks
 
 
 def run(arguments: argparse.Namespace) -> int:
+    in_chunks = arguments.resumable or arguments.resume is not None
     for file in arguments.files:
-        _look_at(file)
-    if len(arguments.files) > 1 and (arguments.key or arguments.name):
-        raise Failure(USAGE, "--key and --name are for one file; with several, each is named after itself")
-    if len(arguments.files) > 1 and arguments.idempotency_key:
-        raise Failure(USAGE, "--idempotency-key is for one file")
-    options = _options(arguments)
+        _look_at(file, again=in_chunks)
+    job_options.check_for_one(arguments, len(arguments.files))
+    if in_chunks and arguments.idempotency_key is not None:
+        raise Failure(
+            USAGE,
+            "--idempotency-key is for files that are sent in one request",
+            "leave it out: an upload in chunks is gone on with, not sent again",
+        )
+    if arguments.resume is not None:
+        _check_resume(arguments)
+    options = job_options.values(arguments)
     with client_for(arguments) as client:
         report = reporter()
         try:
-            return _Put(client, report, arguments, options).all()
+            put = _Put(client, report, options, arguments)
+            return Batch(client, report, arguments, shown, put.undone).run(arguments.files, put.send)
         finally:
             report.close()
 
 
-class _Put:
-    """One run of the command."""
+def _check_resume(arguments: argparse.Namespace) -> None:
+    server, found, _ = arguments.resume.partition(UPLOADS)
+    if not found:
+        raise Failure(USAGE, f"{arguments.resume!r} is no upload", "give the address that `put --resumable` told")
+    if len(arguments.files) > 1:
+        raise Failure(USAGE, "--resume goes on with one file")
+    if given := job_options.given(arguments):
+        raise Failure(USAGE, f"--resume goes on with an upload that has its options already: leave out {given[0]}")
+    arguments.url = arguments.url or server or None
 
-    def __init__(
-        self, client: Client, report: Reporter, arguments: argparse.Namespace, options: dict[str, Any]
-    ) -> None:
+
+class _Put:
+    """How files get to the server: each in one request, or in chunks."""
+
+    def __init__(self, client: Client, report: Reporter, options: Options, arguments: argparse.Namespace) -> None:
         self._client = client
         self._report = report
-        self._arguments = arguments
         self._options = options
-        self._print = threading.Lock()
-        self._jobs: list[Job] = []
+        self._arguments = arguments
+        self._resume = arguments.resume
+        self._in_chunks = arguments.resumable or arguments.resume is not None
+        self._on_the_way = _NOTHING
 
-    def all(self) -> int:
-        """Send every file; 0 only when every job succeeded (with --detach: was accepted)."""
-        watching: list[Future[bool]] = []
-        pool = ThreadPoolExecutor(WATCHED_AT_ONCE, thread_name_prefix="watch")
-        try:
-            code = FINE
-            for file in self._arguments.files:
-                job, failed = self._send(file)
-                code = code or failed
-                if job is not None and not self._arguments.detach:
-                    watching.append(pool.submit(self._watch, shown(file), job))
-            outcomes = [future.result() for future in watching]
-            return code or (FINE if all(outcomes) else FAILED)
-        except KeyboardInterrupt:
-            self._tell_what_goes_on()
-            # Threads that still read from the server must not hold the terminal.
-            sys.stdout.flush()
-            os._exit(INTERRUPTED)
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-    def _send(self, file: str) -> tuple[Job | None, int]:
-        """The job of one file. A refused file does not stop the next ones; a server that is away does."""
+    def send(self, file: str) -> Job:
         name = shown(file)
+        with _opened(file) as source:
+            self._report.sending(name, _size(source))
+            if self._in_chunks:
+                return self._send_in_chunks(file, source, self._counter(name))
+            key, options = self._arguments.idempotency_key, self._options_of(file)
+            return self._client.submit(source, idempotency_key=key, on_sent=self._counter(name), **options)
+
+    def undone(self) -> Sequence[str]:
+        """What is to be told of an upload that was left: the command that goes on with it."""
+        file, url = self._on_the_way
+        if not url:
+            return ()
+        words = ["bucketline", "put", "--resume", url, *(["--"] if file.startswith("-") else []), file]
+        return f"{shown(file)}: what was sent is kept; this goes on with it:", shlex.join(words)
+
+    def _send_in_chunks(self, file: str, source: BinaryIO, on_sent: Callable[[int], None]) -> Job:
+        def on_url(url: str) -> None:
+            self._on_the_way = (file, url)
+
+        if self._resume is not None:
+            on_url(self._resume)
         try:
-            with _opened(file) as source:
-                self._report.sending(name, _size(source))
-                job = self._client.submit(source, **self._options_of(file), on_sent=self._counter(name))
-        except OSError as error:
-            say(f"{file}: {error.strerror or error}")
-            return None, FAILED
-        except Unreachable:
-            raise
+            job = self._uploaded(file, source, on_sent, on_url)
+        except BrokenOff as error:
+            raise Failure(UNREACHABLE, f"{shown(file)}: {error.why}", *self.undone()) from None
         except ClientError as error:
-            told = failure(error)
-            say(f"{name}: {told.lines[0]}", *told.lines[1:])
-            return None, told.code
-        self._jobs.append(job)
-        self._report.accepted(name, job)
-        if self._arguments.detach:
-            self._out(job.raw if self._arguments.json else job.id)
-        return job, FINE
+            if isinstance(error, Refused) and error.status in _OF_THE_TOKEN:
+                told = failure(error)
+                raise Failure(told.code, *told.lines, *self.undone()) from None
+            self._on_the_way = _NOTHING
+            raise
+        self._on_the_way = _NOTHING
+        return job
+
+    def _uploaded(
+        self, file: str, source: BinaryIO, on_sent: Callable[[int], None], on_url: Callable[[str], None]
+    ) -> Job:
+        patience = self._arguments.patience
+        if self._resume is not None:
+            return self._client.resume_upload(self._resume, source, patience=patience, on_sent=on_sent)
+        options = self._options_of(file)
+        return self._client.upload(source, patience=patience, on_url=on_url, on_sent=on_sent, **options)
 
     def _counter(self, name: str) -> Callable[[int], None]:
         return lambda sent: self._report.sent(name, sent)
 
-    def _options_of(self, file: str) -> dict[str, Any]:
+    def _options_of(self, file: str) -> Options:
         name = self._options["name"] or ("upload" if file == "-" else Path(file).name)
         guessed = mimetypes.guess_type(name)[0] if self._options["content_type"] is None else None
         return {**self._options, "name": name, "content_type": self._options["content_type"] or guessed}
-
-    def _watch(self, name: str, job: Job) -> bool:
-        def on_event(event: Event) -> None:
-            if event.data.get("state") not in TERMINAL:
-                transfers = msgspec.convert(event.data.get("transfers", []), list[Transfer], strict=False)
-                self._report.moved(name, job.size, transfers)
-
-        ended = self._client.wait(job.id, on_event=on_event)
-        self._report.ended(name, ended)
-        if self._arguments.json:
-            self._out(ended.raw)
-        return ended.succeeded
-
-    def _out(self, value: Any) -> None:
-        with self._print:
-            if isinstance(value, str):
-                print(value, flush=True)
-            else:
-                print_json(value)
-
-    def _tell_what_goes_on(self) -> None:
-        self._report.close()
-        for job in self._jobs:
-            say(f"job {job.id} goes on without us; `bucketline jobs {job.id} --watch` follows it")
 
 
 def shown(file: str) -> str:
@@ -134,47 +129,30 @@ def shown(file: str) -> str:
     return "standard input" if file == "-" else Path(file).name
 
 
-def pairs(words: list[str], option: str) -> dict[str, str]:
-    """`K=V` words as a mapping; Failure(2) for anything else."""
-    found = {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals or not key:
-            raise Failure(USAGE, f"{option} takes K=V, not {word!r}")
-        found[key] = value
-    return found
-
-
-def _options(arguments: argparse.Namespace) -> dict[str, Any]:
-    return {
-        "destinations": [name for names in arguments.to or [] for name in names.split(",") if name],
-        "name": arguments.name,
-        "key": arguments.key,
-        "content_type": arguments.content_type,
-        "metadata": pairs(arguments.metadata, "--metadata"),
-        "labels": pairs(arguments.label, "--label"),
-        **{name.replace("-", "_"): getattr(arguments, name.replace("-", "_")) for name in PROPERTIES},
-        "tags": pairs(arguments.tag, "--tag"),
-        "on_conflict": arguments.on_conflict,
-        "idempotency_key": arguments.idempotency_key,
-        **{name: getattr(arguments, name) for name in ("webhook", "on_success", "on_failure")},
-    }
-
-
-def _look_at(file: str) -> None:
-    """Failure(2) for what cannot be sent, before anything is."""
+def _look_at(file: str, *, again: bool) -> None:
+    """Failure(2) for what cannot be sent, before anything is. `again`: it must be possible to read it twice."""
     if file == "-":
-        return
+        return _must_be_a_file(shown(file)) if again else None
     try:
         found = os.stat(file)
         if stat.S_ISDIR(found.st_mode):
             raise Failure(USAGE, f"{file} is a directory; name the files in it")
         if not os.access(file, os.R_OK):
             raise Failure(USAGE, f"{file} cannot be read: Permission denied")
+        if again and not stat.S_ISREG(found.st_mode):
+            _must_be_a_file(file)
     except OSError as error:
         raise Failure(USAGE, f"{file}: {error.strerror}") from None
     except ValueError:
         raise Failure(USAGE, f"{file!r} is not a path") from None
+
+
+def _must_be_a_file(name: str) -> None:
+    raise Failure(
+        USAGE,
+        f"{name} cannot be read again after a break",
+        "save it as a file and send that with --resumable, or leave out --resumable",
+    )
 
 
 def _opened(file: str) -> BinaryIO:

@@ -102,6 +102,9 @@ class Lines:
         self._now_and_then(file, "", sent, self._sizes.get(file), "sent")
 
     def accepted(self, file: str, job: Job) -> None:
+        if file not in self._started:
+            self._print(f"{file}: job {job.id}")
+            return
         seconds = max(time.monotonic() - self._started[file], 1e-6)
         speed = f"{human_size(job.received / seconds)}/s"
         self._print(f"{file}: sent {human_size(job.received)} in {seconds:.1f} s ({speed}), job {job.id}")
@@ -162,7 +165,8 @@ class Bars:
         self._progress.update(self._tasks[file, ""], completed=sent)
 
     def accepted(self, file: str, job: Job) -> None:
-        self._progress.update(self._tasks[file, ""], completed=job.received, total=job.received)
+        if (file, "") in self._tasks:
+            self._progress.update(self._tasks[file, ""], completed=job.received, total=job.received)
         self.moved(file, job.size, job.transfers)
 
     def moved(self, file: str, size: int | None, transfers: list[Transfer]) -> None:

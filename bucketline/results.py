@@ -22,14 +22,22 @@ class Problem(msgspec.Struct, kw_only=True):
 
     def lines(self) -> list[str]:
         """For a terminal: what is wrong in one line, and one line per option at fault."""
-        first = f"{self.title}: {self.detail}" if self.detail else self.title
+        same = [error.get("pointer") for error in self.errors if error.get("detail") == self.detail]
+        option = _option(same[0]) if same and same[0] else ""
+        first = ": ".join(text for text in (self.title, option, self.detail) if text)
         if self.request_id and (self.status or 0) >= 500:
             first += f" (request {self.request_id})"
         pointed = [
-            f"{error.get('pointer', '').strip('/').replace('/', '.') or 'request'}: {error.get('detail', '')}"
+            f"{_option(error.get('pointer', '')) or 'request'}: {error.get('detail', '')}"
             for error in self.errors
+            if error.get("detail") != self.detail
         ]
-        return [first, *(line for line in pointed if line.partition(": ")[2] != self.detail)]
+        return [first, *pointed]
+
+
+def _option(pointer: str) -> str:
+    """`/destinations/0` as users write it."""
+    return pointer.strip("/").replace("/", ".")
 
 
 class PartCounts(msgspec.Struct, kw_only=True):

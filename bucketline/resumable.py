@@ -1,122 +1,112 @@
-"""A resumable upload (tus) as a conversation without connections: what to ask next, and what an answer means."""
+"""Uploads in chunks (tus) as conversations without connections: what to ask next, and what an answer means."""
 
-import os
 import time
-from collections.abc import Callable, Generator, Mapping
-from typing import BinaryIO, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from bucketline.bodies import OnSent, Rewindable
+from bucketline.exchange import Answer, Ask, Exchange, segment
+from bucketline.faults import BrokenOff, ClientError, Unreachable
+from bucketline.results import Job
 
 CHUNK_SIZE = 8 << 20  # one request and one fsync of the server each; what is lost with a connection at most
 FIRST_WAIT, LONGEST_WAIT = 0.5, 8.0
 # Another request has the upload, the server is busy, full or away: all pass.
-PASSING = {408, 409, 423, 425, 429}
+PASSING = frozenset({408, 409, 423, 425, 429})
+VERSION = {"Tus-Resumable": "1.0.0"}
 
 
-class Ask(NamedTuple):
-    """A request to be sent."""
+class Rules(NamedTuple):
+    """How an upload is sent."""
 
-    method: str
-    path: str
-    headers: Mapping[str, str]
-    content: bytes | None = None
-
-
-class Wait(NamedTuple):
-    """Seconds to let pass before the next step."""
-
-    seconds: float
+    chunk_size: int
+    patience: float
+    on_sent: OnSent
 
 
-class Answer(NamedTuple):
-    """What the server said; `status` is 0 when the line broke before it did."""
-
-    status: int
-    headers: Mapping[str, str]
-
-
-class GoneError(Exception):
-    """The server does not have the upload (any more)."""
-
-
-class SizeError(Exception):
-    """The file is not the one that the upload began with."""
-
-
-class AwayError(Exception):
-    """The server made no progress for as long as the caller wanted to wait."""
+def begin(
+    server: str,
+    file: Rewindable,
+    params: Mapping[str, str],
+    headers: Mapping[str, str],
+    on_url: Callable[[str], None] | None,
+    rules: Rules,
+) -> Exchange[Job]:
+    """Make an upload, tell its address, and send all of it."""
+    answer = yield Ask("POST", "/v1/tus", params, {**VERSION, "Upload-Length": str(file.size), **headers})
+    path = answer.checked().headers["Location"]
+    if on_url is not None:
+        on_url(server + path)
+    return (yield from _send(server + path, path, file, rules, 0, answer.headers["Bucketline-Job"]))
 
 
-class RefusedError(Exception):
-    """The answer to a request is a refusal that waiting does not change; the last answer has it."""
+def go_on(server: str, url: str, file: Rewindable, rules: Rules) -> Exchange[Job]:
+    """Send what the server lacks of an upload that was begun before."""
+    path = url.removeprefix(server)
+    if not path.startswith("/v1/tus/"):
+        raise ClientError(f"{url!r} is no upload of {server}: give the address that `on_url` was called with")
+    return (yield from _send(server + path, path, file, rules, -1, ""))
 
 
-Talk = Generator[Ask | Wait, Answer | None, str]
-
-
-def talk(
-    path: str,
-    file: BinaryIO,
-    size: int,
-    *,
-    fresh: bool,
-    chunk_size: int,
-    patience: float,
-    on_sent: Callable[[int], None],
-) -> Talk:
-    """Send what the server lacks of a file; returns the job's id if it was told. `fresh`: it has nothing yet."""
-    start = file.tell()
-    offset, job, wait, since = (0 if fresh else -1), "", FIRST_WAIT, time.monotonic()
-    while offset < size:
-        asked = _head(path) if offset < 0 else _patch(path, offset, _read(file, start, offset, size, chunk_size))
-        answer = yield asked
-        assert answer is not None
-        reached = _reached(asked, answer, size)
-        if reached is None:
-            if time.monotonic() - since > patience:
-                raise AwayError
-            yield Wait(wait)
-            offset, wait = -1, min(wait * 2, LONGEST_WAIT)
+def _send(url: str, path: str, file: Rewindable, rules: Rules, offset: int, job: str) -> Exchange[Job]:
+    """Send from `offset` on; where it is unknown (-1), the server is asked."""
+    line = _Line(url, rules.patience)
+    while offset < file.size:
+        ask = Ask("HEAD", path, headers=VERSION)
+        if offset >= 0:
+            said = {**VERSION, "Upload-Offset": str(offset), "Content-Type": "application/offset+octet-stream"}
+            ask = Ask("PATCH", path, headers=said, body=file.piece(offset, rules.chunk_size))
+        answer = yield from line.ask(ask)
+        if answer is None:
+            offset = -1
             continue
+        offset = _reached(url, answer, file.size)
         job = answer.headers.get("Bucketline-Job", job)
-        if asked.method == "PATCH":
-            wait, since = FIRST_WAIT, time.monotonic()
-        offset = reached
-        on_sent(offset)
-    return job
+        if ask.method == "PATCH":
+            line.moved()
+        rules.on_sent(offset)
+    while (answer := (yield from line.ask(Ask("GET", f"/v1/jobs/{segment(job)}")))) is None:
+        """The bytes are there; only the line was lost once more."""
+    return Job.read(answer.json())
 
 
-def _reached(asked: Ask, answer: Answer, size: int) -> int | None:
-    """The offset that the server tells, or None when it is to be asked again."""
-    status = answer.status
-    if status == 0 or status in PASSING or status >= 500:
+class _Line:
+    """A line that may break: it is waited for, until nothing has moved for as long as `patience`."""
+
+    def __init__(self, url: str, patience: float) -> None:
+        self._url = url
+        self._patience = patience
+        self._after = 0.0
+        self.moved()
+
+    def moved(self) -> None:
+        self._next, self._since = FIRST_WAIT, time.monotonic()
+
+    def ask(self, ask: Ask) -> Exchange[Answer | None]:
+        """The answer, or None when it is to be tried again."""
+        try:
+            answer = yield ask._replace(after=self._after)
+        except Unreachable as error:
+            why = str(error)
+        else:
+            if answer.status not in PASSING and answer.status < 500:
+                self._after = 0.0
+                return answer
+            why = str(answer.error())
+        if time.monotonic() - self._since > self._patience:
+            raise BrokenOff(self._url, why)
+        self._after, self._next = self._next, min(self._next * 2, LONGEST_WAIT)
         return None
-    if status in (404, 410):
-        raise GoneError
-    if status not in (200, 204):
-        raise RefusedError
-    if asked.method == "HEAD" and answer.headers.get("Upload-Length", str(size)) != str(size):
-        raise SizeError(f"the upload is of {answer.headers['Upload-Length']} bytes, the file has {size}")
-    return int(answer.headers["Upload-Offset"])
 
 
-def _head(path: str) -> Ask:
-    return Ask("HEAD", path, {"Tus-Resumable": "1.0.0"})
-
-
-def _patch(path: str, offset: int, content: bytes) -> Ask:
-    headers = {
-        "Tus-Resumable": "1.0.0",
-        "Upload-Offset": str(offset),
-        "Content-Type": "application/offset+octet-stream",
-    }
-    return Ask("PATCH", path, headers, content)
-
-
-def _read(file: BinaryIO, start: int, offset: int, size: int, chunk_size: int) -> bytes:
-    file.seek(start + offset, os.SEEK_SET)
-    wanted = min(chunk_size, size - offset)
-    content = file.read(wanted)
-    if len(content) != wanted:
-        raise SizeError(
-            f"the file changed while it was being sent: it ended at {offset + len(content)} of {size} bytes"
+def _reached(url: str, answer: Answer, size: int) -> int:
+    """The offset that the server tells."""
+    if answer.status in (404, 410):
+        raise ClientError(f"{url} is gone: expired, cancelled or deleted; begin anew with upload()")
+    headers = answer.checked().headers
+    if headers.get("Upload-Length", str(size)) != str(size):
+        raise ClientError(
+            f"the upload is of {headers['Upload-Length']} bytes, the file has {size}; "
+            "give the same file, or begin anew with upload()"
         )
-    return content
+    return int(headers["Upload-Offset"])

@@ -1,9 +1,9 @@
-"""What a client says of a file that it sends: its options as parameters and headers, its name and its size."""
+"""What a client says of a job that it submits: its options as parameters, headers or JSON, its name and its source."""
 
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import BinaryIO, TypedDict
+from typing import Any, BinaryIO, NotRequired, TypedDict
 from urllib.parse import quote
 
 from bucketline.faults import ClientError
@@ -28,12 +28,34 @@ class Options(TypedDict, total=False):
     on_conflict: str | None
     checksum: str | None
     priority: str | None
+    retain_seconds: int | None
     webhook: str | None
     on_success: str | None
     on_failure: str | None
 
 
+class PathSource(TypedDict):
+    """A file that the server itself can read."""
+
+    path: str
+
+
+class UrlSource(TypedDict):
+    """A file of a web server; `credentials` names headers that the server's operator keeps."""
+
+    url: str
+    credentials: NotRequired[str]
+
+
+class StoredSource(TypedDict):
+    """An object at one of the destinations."""
+
+    destination: str
+    key: str
+
+
 File = str | os.PathLike[str] | BinaryIO
+Source = PathSource | UrlSource | StoredSource
 _MAPS = ("metadata", "labels", "tags")
 
 
@@ -55,6 +77,13 @@ def headers(options: Options) -> dict[str, str]:
     }
 
 
+def document(source: Source, options: Options) -> dict[str, Any]:
+    """A source and the options, as one JSON object."""
+    asked: dict[str, Any] = {**options, "destinations": list(options.get("destinations", ()))}
+    given = {name: value for name, value in asked.items() if value not in (None, "", [], {})}
+    return {"source": source, **given}
+
+
 def quoted(text: str) -> str:
     """A string of RFC 9651."""
     if not text or not text.isascii() or not text.isprintable():
@@ -67,14 +96,3 @@ def name_of(file: object) -> str | None:
     if not isinstance(path, str | os.PathLike):
         return None
     return Path(path).name or None
-
-
-def size_of(file: BinaryIO) -> int | None:
-    """Bytes from the file's position to its end; None for a pipe."""
-    try:
-        here = file.tell()
-        size = file.seek(0, os.SEEK_END) - here
-        file.seek(here)
-        return size
-    except OSError:
-        return None

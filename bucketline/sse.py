@@ -1,6 +1,6 @@
-"""Server-sent events: from lines of text to events, by the rules of the WHATWG standard."""
+"""Server-sent events: from bytes to events, by the rules of the WHATWG standard."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import msgspec
 
@@ -13,29 +13,38 @@ class ServerSent(msgspec.Struct):
     data: str
 
 
-def lines(chunks: Iterable[bytes]) -> Iterator[str]:
-    """Lines of a byte stream, ended by LF or CRLF; nothing else ends one (file names may hold U+2028)."""
-    rest = b""
-    for chunk in chunks:
-        *whole, rest = (rest + chunk).split(b"\n")
-        for line in whole:
-            yield line.removesuffix(b"\r").decode(errors="replace")
+class Parser:
+    """Takes a stream as it comes. Comments are dropped, and so is an event that was not finished."""
 
+    def __init__(self, last_id: str = "") -> None:
+        self._id = last_id
+        self._rest = b""
+        self._kind = ""
+        self._data: list[str] = []
 
-def parse(lines: Iterable[str], last_id: str = "") -> Iterator[ServerSent]:
-    """Events from the lines of a stream, without their line ends. Comments and an unfinished last event are dropped."""
-    kind, data = "", list[str]()
-    for line in lines:
+    def feed(self, chunk: bytes) -> Iterator[ServerSent]:
+        """The events that end in this chunk. To be used up before the next one is fed."""
+        # LF or CRLF end a line; nothing else does (file names may hold U+2028).
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        for line in lines:
+            event = self._line(line.removesuffix(b"\r").decode(errors="replace"))
+            if event is not None:
+                yield event
+
+    def _line(self, line: str) -> ServerSent | None:
         if not line:
-            if data:
-                yield ServerSent(last_id, kind or "message", "\n".join(data))
-            kind, data = "", []
-            continue
+            return self._end()
         name, _, value = line.partition(":")
         value = value.removeprefix(" ")
         if name == "data":
-            data.append(value)
+            self._data.append(value)
         elif name == "event":
-            kind = value
+            self._kind = value
         elif name == "id" and "\0" not in value:
-            last_id = value
+            self._id = value
+        return None
+
+    def _end(self) -> ServerSent | None:
+        kind, data = self._kind or "message", self._data
+        self._kind, self._data = "", []
+        return ServerSent(self._id, kind, "\n".join(data)) if data else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+from math import inf
 from types import TracebackType
 
 
@@ -15,6 +16,8 @@ class Proxy:
         self._port = port
         self._flowing = threading.Event()
         self._flowing.set()
+        self._refused = 0.0
+        self._left = inf
         self._open: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._threads: list[threading.Thread] = []
@@ -41,6 +44,19 @@ class Proxy:
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
 
+    def cut_after(self, count: int) -> None:
+        """Break every connection when so many more bytes have come from clients."""
+        self._left = count
+
+    def lead_to(self, port: int) -> None:
+        """Where new connections go from now on."""
+        self._port = port
+
+    def refuse(self, times: float = inf) -> None:
+        """Break every connection; so many new ones are closed at once."""
+        self._refused = times
+        self.cut()
+
     def hang(self) -> None:
         """From now on nothing passes, in neither direction, but connections stay open."""
         self._flowing.clear()
@@ -59,6 +75,10 @@ class Proxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return
+            if self._refused > 0:
+                self._refused -= 1
+                client.close()
+                continue
             try:
                 server = socket.create_connection(("127.0.0.1", self._port))
             except OSError:
@@ -72,6 +92,12 @@ class Proxy:
         with contextlib.suppress(OSError):
             while data := source.recv(16384):
                 self._flowing.wait()
+                if from_client and len(data) >= self._left:
+                    sink.sendall(data[: int(self._left)])
+                    self._left = inf
+                    self.cut()
+                    break
+                self._left -= len(data) if from_client else 0
                 sink.sendall(data)
         for each in (source, sink):
             with contextlib.suppress(OSError):

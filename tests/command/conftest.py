@@ -12,6 +12,7 @@ import pytest
 import structlog
 
 from bucketline.cli import main
+from tests.clients import connect as connect
 from tests.command.fake import FakeServer
 
 

@@ -66,6 +66,8 @@ def problem_json(status: int, code: str, detail: str, **more: Any) -> dict[str, 
 
 
 class Quiet(ThreadingHTTPServer):
+    request_queue_size = 128  # some tests come with many connections at once
+
     def handle_error(self, request: object, client_address: object) -> None:
         """Clients that leave in the middle are part of the tests."""
 
@@ -77,6 +79,9 @@ class Upload:
     options: dict[str, str]
     headers: dict[str, str]
     body: bytes
+
+    def json(self) -> dict[str, Any]:
+        return dict(json.loads(self.body))
 
 
 @dataclass

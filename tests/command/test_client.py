@@ -7,21 +7,24 @@ from typing import BinaryIO, cast
 import pytest
 
 import bucketline
+from bucketline.async_client import AsyncClient
 from bucketline.client import Client, ClientError, Refused, Unreachable
 from bucketline.results import Event
+from tests.clients import Connect
 from tests.command.fake import FakeServer, job_json, problem_json, transfer_json
 
 
-def test_it_is_what_the_package_exports() -> None:
+def test_they_are_what_the_package_exports() -> None:
     assert bucketline.Client is Client
+    assert bucketline.AsyncClient is AsyncClient
     with pytest.raises(AttributeError):
         _ = bucketline.Clint
 
 
-def test_a_submitted_file_gives_a_job_with_types(server: FakeServer, tmp_path: Path) -> None:
+def test_a_submitted_file_gives_a_job_with_types(connect: Connect, server: FakeServer, tmp_path: Path) -> None:
     file = tmp_path / "a.bin"
     file.write_bytes(b"12345")
-    with Client() as client:
+    with connect() as client:
         job = client.submit(file, destinations=["archive"])
     assert (job.state, job.size, job.received, job.name) == ("queued", 5, 5, "a.bin")
     assert job.transfers[0].destination == "archive"
@@ -29,61 +32,75 @@ def test_a_submitted_file_gives_a_job_with_types(server: FakeServer, tmp_path: P
     assert job.raw["links"]["self"].endswith(job.id)
 
 
-def test_a_file_object_is_sent_from_where_it_stands(server: FakeServer) -> None:
+def test_a_file_object_is_sent_from_where_it_stands(connect: Connect, server: FakeServer) -> None:
     body = io.BytesIO(b"skipped, kept")
     body.seek(9)
-    with Client() as client:
+    with connect() as client:
         client.submit(body, name="x")
     assert server.uploads[0].body == b"kept"
     assert server.uploads[0].headers["Content-Length"] == "4"
 
 
-def test_what_was_handed_over_is_told(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bucketline.client.READ_SIZE", 4)
+def test_a_source_is_named_and_not_sent(connect: Connect, server: FakeServer) -> None:
+    with connect() as client:
+        job = client.submit_source(
+            {"path": "/srv/in/a.bin"}, idempotency_key="7", destinations=("media",), labels={"a": "b"}, webhook=None
+        )
+    (sent,) = server.uploads
+    assert sent.json() == {"source": {"path": "/srv/in/a.bin"}, "destinations": ["media"], "labels": {"a": "b"}}
+    assert (job.state, sent.headers["Content-Type"], sent.headers["Idempotency-Key"]) == (
+        "queued", "application/json", '"7"',
+    )  # fmt: skip
+
+
+def test_what_was_handed_over_is_told(connect: Connect, server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bucketline.bodies.READ_SIZE", 4)
     told: list[int] = []
-    with Client() as client:
+    with connect() as client:
         client.submit(io.BytesIO(b"0123456789"), on_sent=told.append)
     assert told == [4, 8, 10]
 
 
-def test_a_file_that_shrinks_while_it_is_sent_is_an_error_and_not_a_shorter_file(server: FakeServer) -> None:
+def test_a_file_that_shrinks_while_it_is_sent_is_an_error_and_not_a_shorter_file(
+    connect: Connect, server: FakeServer
+) -> None:
     class Shrinking(io.BytesIO):
         def read(self, size: int | None = -1) -> bytes:
             return super().read(min(size or 0, 3)) if self.tell() < 3 else b""
 
-    with Client() as client, pytest.raises(ClientError, match="changed while it was being sent"):
+    with connect() as client, pytest.raises(ClientError, match="changed while it was being sent"):
         client.submit(cast(BinaryIO, Shrinking(b"0123456789")))
     assert server.uploads == []
 
 
-def test_a_job_that_does_not_exist_is_refused_with_the_problem(server: FakeServer) -> None:
-    with Client() as client, pytest.raises(Refused) as caught:
+def test_a_job_that_does_not_exist_is_refused_with_the_problem(connect: Connect, server: FakeServer) -> None:
+    with connect() as client, pytest.raises(Refused) as caught:
         client.job("nope/../x")
     assert caught.value.status == 404
     assert caught.value.problem.code == "not_found"
 
 
-def test_503_is_unreachable_because_later_may_help(server: FakeServer) -> None:
+def test_503_is_unreachable_because_later_may_help(connect: Connect, server: FakeServer) -> None:
     server.refusals = [problem_json(503, "ledger_unavailable", "Redis is away")]
-    with Client() as client, pytest.raises(Unreachable, match="Redis is away"):
+    with connect() as client, pytest.raises(Unreachable, match="Redis is away"):
         client.submit(io.BytesIO(b"x"))
 
 
-def test_an_address_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ClientError), Client("http://[::1") as client:
+def test_an_address_that_is_none(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ClientError), connect("http://[::1") as client:
         client.stats()
 
 
-def test_jobs_are_listed(server: FakeServer) -> None:
+def test_jobs_are_listed(connect: Connect, server: FakeServer) -> None:
     server.jobs = {"1": job_json("1", 5), "2": job_json("2", 6, state="failed")}
-    with Client() as client:
+    with connect() as client:
         assert [job.id for job in client.jobs().items] == ["1", "2"]
         assert [job.id for job in client.jobs(state="failed").items] == ["2"]
 
 
-def test_commands(server: FakeServer) -> None:
+def test_commands(connect: Connect, server: FakeServer) -> None:
     server.jobs = {"1": job_json("1", 5), "2": job_json("2", 5, state="succeeded")}
-    with Client() as client:
+    with connect() as client:
         assert client.cancel("1").state == "cancelling"
         assert client.pause("1").state == "paused"
         assert client.resume("1").state == "queued"
@@ -96,61 +113,65 @@ def progress(sent: int) -> dict[str, object]:
     return {"id": "1", "state": "running", "received": 10, "sent": sent, "transfers": [transfer_json(sent=sent)]}
 
 
-def test_wait_follows_the_events_to_the_end(server: FakeServer) -> None:
+def test_wait_follows_the_events_to_the_end(connect: Connect, server: FakeServer) -> None:
     ended = job_json("1", 10, state="succeeded")
     server.jobs = {"1": job_json("1", 10, state="running")}
     server.scripts = [[("1-0", "snapshot", progress(0)), ("2-0", "progress", progress(5)), ("3-0", "end", ended)]]
     seen: list[Event] = []
-    with Client() as client:
+    with connect() as client:
         job = client.wait("1", on_event=seen.append)
     assert job.succeeded
     assert [(event.type, event.data["sent"]) for event in seen] == [("snapshot", 0), ("progress", 5), ("end", 0)]
 
 
-def test_a_lost_connection_is_taken_up_where_it_broke(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bucketline.client.RECONNECT_SECONDS", 0.01)
+def test_a_lost_connection_is_taken_up_where_it_broke(
+    connect: Connect, server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bucketline.following.RECONNECT_SECONDS", 0.01)
     server.jobs = {"1": job_json("1", 10, state="running")}
     ended = job_json("1", 10, state="failed")
     server.scripts = [[("1-0", "snapshot", progress(0))], [("2-0", "progress", progress(5))], [("3-0", "end", ended)]]
-    with Client() as client:
+    with connect() as client:
         assert client.wait("1").state == "failed"
     assert server.streams == [None, "1-0", "2-0"]
 
 
 def test_a_server_that_stays_away_is_waited_for_and_then_given_up(
-    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+    connect: Connect, server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bucketline.client.RECONNECT_SECONDS", 0.01)
-    monkeypatch.setattr("bucketline.client.PATIENCE_SECONDS", 0.05)
-    with Client("http://127.0.0.1:9") as client, pytest.raises(Unreachable):
+    monkeypatch.setattr("bucketline.following.RECONNECT_SECONDS", 0.01)
+    monkeypatch.setattr("bucketline.following.PATIENCE_SECONDS", 0.05)
+    with connect("http://127.0.0.1:9") as client, pytest.raises(Unreachable):
         client.wait("1")
 
 
-def test_the_feed_of_a_server_that_is_not_there_is_an_error_at_once() -> None:
-    with Client("http://127.0.0.1:9") as client, pytest.raises(Unreachable):
+def test_the_feed_of_a_server_that_is_not_there_is_an_error_at_once(connect: Connect) -> None:
+    with connect("http://127.0.0.1:9") as client, pytest.raises(Unreachable):
         next(client.events())
 
 
-def test_a_job_that_has_ended_long_ago_is_not_waited_for(server: FakeServer) -> None:
+def test_a_job_that_has_ended_long_ago_is_not_waited_for(connect: Connect, server: FakeServer) -> None:
     server.jobs = {"1": job_json("1", 10, state="cancelled")}
-    with Client() as client:
+    with connect() as client:
         assert client.wait("1").state == "cancelled"
 
 
-def test_wait_gives_up_when_it_was_told_to(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bucketline.client.RECONNECT_SECONDS", 0.01)
+def test_wait_gives_up_when_it_was_told_to(
+    connect: Connect, server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bucketline.following.RECONNECT_SECONDS", 0.01)
     server.jobs = {"1": job_json("1", 10, state="running")}
     server.scripts = [[("1-0", "snapshot", progress(0))] for _ in range(100)]
-    with Client() as client, pytest.raises(TimeoutError):
+    with connect() as client, pytest.raises(TimeoutError):
         client.wait("1", timeout=0.1)
 
 
-def test_waiting_for_a_job_that_does_not_exist_is_an_error_at_once(server: FakeServer) -> None:
-    with Client() as client, pytest.raises(Refused):
+def test_waiting_for_a_job_that_does_not_exist_is_an_error_at_once(connect: Connect, server: FakeServer) -> None:
+    with connect() as client, pytest.raises(Refused):
         client.wait("404")
 
 
-def test_what_a_newer_server_adds_does_no_harm(server: FakeServer) -> None:
+def test_what_a_newer_server_adds_does_no_harm(connect: Connect, server: FakeServer) -> None:
     server.jobs = {"1": job_json("1", 10, shiny=True, transfers=[transfer_json(also="new")])}
-    with Client() as client:
+    with connect() as client:
         assert client.job("1").raw["shiny"] is True

@@ -69,7 +69,7 @@ def test_watching_ends_with_the_job_and_tells_how(command: Command, server: Fake
 def test_watching_all_jobs_tells_each_change(
     command: Command, server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bucketline.client.RECONNECT_SECONDS", 0.01)
+    monkeypatch.setattr("bucketline.following.RECONNECT_SECONDS", 0.01)
     states = ["queued", "running", "running", "succeeded"]
     server.scripts = [[(f"{n}-0", "progress", {"id": ONE, "state": s, "sent": n}) for n, s in enumerate(states)]]
     server.scripts.append([("9-0", "state", "not an object")])

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from bucketline.client import READ_SIZE
+from bucketline.bodies import READ_SIZE
 from tests.command.conftest import Outcome
 from tests.command.fake import FakeServer, problem_json, transfer_json
 from tests.servers import eventually
@@ -212,6 +212,15 @@ def test_one_refused_file_does_not_stop_the_next(
         (["a", "--metadata", "novalue"], "--metadata takes K=V"),
         (["a", "--jsn"], "did you mean --json?"),
         ([], "required: FILE"),
+        (["a", "a", "--checksum", "sha256:0"], "--checksum is for one file"),
+        (["-", "--resumable"], "standard input cannot be read again after a break"),
+        (["/dev/null", "--resumable"], "/dev/null cannot be read again after a break"),
+        (["a", "--resumable", "--idempotency-key", "k"], "--idempotency-key is for files that are sent in one request"),
+        (["a", "--resume", "http://127.0.0.1:8000/v1/jobs/1"], "is no upload"),
+        (["a", "a", "--resume", "/v1/tus/1"], "--resume goes on with one file"),
+        (["a", "--resume", "/v1/tus/1", "--to", "archive"], "has its options already: leave out --to"),
+        (["a", "--resume", "/v1/tus/1", "--resumable"], "not allowed with"),
+        (["a", "--patience", "long"], "invalid float value"),
     ],
 )
 def test_a_users_mistake_is_exit_code_2_before_anything_is_sent(
@@ -223,6 +232,16 @@ def test_a_users_mistake_is_exit_code_2_before_anything_is_sent(
     assert expected in done.err
     assert len(done.err.splitlines()) <= 2
     assert server.uploads == []
+
+
+@pytest.mark.parametrize("how", [["--resumable"], ["--resume", "http://127.0.0.1:9/v1/tus/1", "--patience", "0"]])
+def test_an_upload_to_a_server_that_is_not_there_too(
+    command: Command, server: FakeServer, movie: Path, how: list[str]
+) -> None:
+    done = command("put", movie, *how, *(["--url", "http://127.0.0.1:9"] if "--resumable" in how else []))
+    assert done.code == 69
+    assert "http://127.0.0.1:9 does not answer" in done.err
+    assert ("bucketline put --resume http://127.0.0.1:9/v1/tus/1" in done.err) == ("--resume" in how)
 
 
 def test_a_server_that_is_not_there_is_exit_code_69(command: Command, movie: Path) -> None:
@@ -292,3 +311,21 @@ def test_bars_on_a_terminal_show_both_halves() -> None:
     assert "a[b].bin → archive" in screen.getvalue()
     assert "a[b].bin → [x]" in screen.getvalue()
     assert "50%" in screen.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["bars", "lines"])
+def test_a_job_that_was_not_sent_from_here_is_shown_too(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from rich.console import Console
+
+    from bucketline.report import Bars, Lines
+    from bucketline.results import Job
+    from tests.command.fake import job_json
+
+    report = Bars(Console(force_terminal=True, width=160, stderr=True)) if kind == "bars" else Lines()
+    unknown = Job.read({**job_json("1", 0, transfers=[transfer_json("archive")]), "size": None})
+    report.accepted("a.bin", unknown)
+    report.moved("a.bin", 100, [Job.read(job_json("1", 100, transfers=[transfer_json(sent=50)])).transfers[0]])
+    ended = Job.read(job_json("1", 100, state="succeeded", transfers=[transfer_json(state="succeeded")]))
+    report.ended("a.bin", ended)
+    report.close()
+    assert "a.bin → s3://acme-archive/holiday.mp4 (100 B" in capsys.readouterr().err

@@ -3,11 +3,11 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bucketline.sse import ServerSent, lines, parse
+from bucketline.sse import Parser, ServerSent
 
 
 def events(text: str, last: str = "") -> list[ServerSent]:
-    return list(parse(lines([text.encode()]), last))
+    return list(Parser(last).feed(text.encode()))
 
 
 def test_an_event_ends_with_an_empty_line() -> None:
@@ -46,4 +46,5 @@ def test_how_the_bytes_are_cut_does_not_matter(cuts: list[int]) -> None:
         chunks.append(text[at : at + cut])
         at += cut
     chunks.append(text[at:])
-    assert list(parse(lines(chunks))) == events(text.decode())
+    parser = Parser()
+    assert [event for chunk in chunks for event in parser.feed(chunk)] == events(text.decode())

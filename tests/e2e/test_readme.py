@@ -166,6 +166,14 @@ def test_the_command(reader: Reader) -> None:
     assert "succeeded" in said
 
 
+def test_a_copy_and_a_resumable_upload_by_the_command(reader: Reader) -> None:
+    reader.runs("copy")
+    reader.runs("resumable")
+
+    assert reader.stored("films/copy.mp4") == FILM
+    assert reader.stored("films/resumable.mp4") == FILM
+
+
 def test_a_resumable_upload(reader: Reader, client: Client) -> None:
     needs(importlib.util.find_spec("tusclient") is not None, "tuspy")
     before = {job.id for job in client.jobs(limit=50).items}
@@ -182,3 +190,10 @@ def test_the_client(reader: Reader) -> None:
     assert said.split()[0] == "succeeded"
     assert said.split()[1].startswith("file://")
     assert said.split()[2] == "checksum"
+
+
+def test_the_client_for_asyncio(reader: Reader) -> None:
+    *events, states = reader.runs_python("async client").splitlines()
+
+    assert events[-1] == "end succeeded"
+    assert states == "['succeeded', 'succeeded']"
