@@ -20,7 +20,7 @@ COMMANDS = {
     "api": ("bucketline.serve", "run the API alone"),
     "worker": ("bucketline.serve", "run one worker process alone, or several"),
     "put": ("bucketline.put", "send files, and watch them arrive at their destinations"),
-    "jobs": ("bucketline.jobs", "list jobs, look at one, cancel, pause, resume or retry it"),
+    "jobs": ("bucketline.jobs", "list jobs, look at one, cancel, pause, resume, retry or extend it"),
     "check": ("bucketline.check", "prove every destination by a real write, read and delete"),
     "keys": ("bucketline.keys", "make, list and revoke API keys"),
     "audit": ("bucketline.audit", "show who submitted, commanded and made keys"),
@@ -206,7 +206,8 @@ def _put_options(parser: Parser) -> None:
 
 def _jobs_options(parser: Parser) -> None:
     parser.usage = "bucketline jobs [ID] [--watch] [--json]\n       bucketline jobs cancel|pause|resume|retry ID…"
-    parser.add_argument("words", nargs="*", metavar="ID", help="a job; or cancel, pause, resume or retry, with jobs")
+    parser.usage += "\n       bucketline jobs add-destination ID NAME…"
+    parser.add_argument("words", nargs="*", metavar="ID", help="a job; or what to do, and with which")
     parser.add_argument("--watch", action="store_true", help="follow live until the job ends, or until Ctrl-C")
     parser.add_argument("--state", help="only jobs in this state")
     parser.add_argument("--to", metavar="NAME", help="only jobs for this destination")

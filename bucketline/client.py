@@ -253,6 +253,14 @@ class Client:
         """Cancel, pause, resume or retry a job; Refused with status 409 when its state does not allow that."""
         return Job.read(self._request("POST", f"/v1/jobs/{_segment(id)}/{command}"))
 
+    def add_destination(self, id: str, *names: str) -> Job:
+        """Send the job's file to further destinations or routes, too; also after its end, while its source is there.
+
+        Those it goes to already change nothing. Refused with status 409 when the source is gone.
+        """
+        wish = {"destinations": list(names)}
+        return Job.read(self._request("POST", f"/v1/jobs/{_segment(id)}/destinations", json=wish))
+
     def forget(self, id: str) -> None:
         """Delete the record of a finished job."""
         self._request("DELETE", f"/v1/jobs/{_segment(id)}")

@@ -20,14 +20,7 @@ redis.call('HINCRBY', P .. 'totals', 'received', received)
 local answer = {'accepted', 0, {}}
 for n, plan in ipairs(transfers) do
   local tid = id .. '/' .. (n - 1)
-  local t = key_of(tid)
-  redis.call('HSET', t, 'destination', plan.destination, 'backend', plan.backend, 'key', plan.key, 'claim', plan.claim, 'url', plan.url,
-    'fingerprint', plan.fingerprint, 'part_size', plan.part_size, 'total', plan.total, 'available', plan.total, 'window', plan.window,
-    'whole', plan.whole and 1 or 0, 'ordered', plan.ordered and 1 or 0, 'priority', plan.priority or 'normal', 'size', ARGV[5], 'state', 'pending', 'next', 1, 'sent', 0, 'floor', 0, 'unproved', 0,
-    'session', '', 'ending', '', 'hold', '', 'attempts', 0, 'restarts', 0, 'error', '', 'intent', 0,
-    'lost_begin', ARGV[12] == '1' and 1 or 0, 'lease_max', ARGV[11], 'mint', 1, 'tokens', 1, 'touched', now, 'backoff', 0)
-  queue_up(P .. 'claim:' .. plan.destination .. ':' .. plan.claim, tid)
-  redis.call('ZADD', P .. 'active', now + STALL, tid)
+  new_transfer(tid, plan, ARGV[5], ARGV[11], ARGV[12] == '1')
   answer[#answer + 1] = tid
   answer[#answer + 1] = '1'
 end

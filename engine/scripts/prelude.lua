@@ -266,6 +266,29 @@ local function begin_again(tid, T)
     'floor', math.max(num(T.floor), num(T.sent)), 'intent', 0)
 end
 
+-- A transfer that is planned and not begun, last in the queue for its key. size: '' when nobody has looked at the source.
+-- remade: Redis lost it, and there may be a session of it that the ledger does not know.
+local function new_transfer(tid, plan, size, lease_max, remade)
+  local t = key_of(tid)
+  redis.call('HSET', t, 'destination', plan.destination, 'backend', plan.backend, 'key', plan.key, 'claim', plan.claim, 'url', plan.url,
+    'fingerprint', plan.fingerprint, 'part_size', plan.part_size, 'total', plan.total, 'available', plan.total, 'window', plan.window,
+    'whole', plan.whole and 1 or 0, 'ordered', plan.ordered and 1 or 0, 'priority', plan.priority or 'normal', 'size', size, 'state', 'pending', 'next', 1, 'sent', 0, 'floor', 0, 'unproved', 0,
+    'session', '', 'ending', '', 'hold', '', 'attempts', 0, 'restarts', 0, 'error', '', 'intent', 0,
+    'lost_begin', remade and 1 or 0, 'lease_max', lease_max, 'mint', 1, 'tokens', 1, 'touched', now, 'backoff', 0)
+  queue_up(P .. 'claim:' .. plan.destination .. ':' .. plan.claim, tid)
+  redis.call('ZADD', P .. 'active', now + STALL, tid)
+end
+
+-- What ended goes on, as the run of that number: nothing of its end stays, and its file is looked after no more.
+local function next_run(id, J, run)
+  local job = job_key(id)
+  redis.call('HSET', job, 'run', run, 'finished', '', 'until', 0, 'error', '', 'end_id', '')
+  redis.call('HDEL', job, 'satisfied')
+  redis.call('PERSIST', job .. ':events')
+  redis.call('ZREM', P .. 'releasing:' .. J.node, id)
+  redis.call('ZREM', P .. 'expiring', id)
+end
+
 -- A job with its transfers, as read.lua and accept.lua answer it:
 -- {job hash, {transfer hash, receipts, leases, errors, next due, one error} …}, or {} when there is none
 local function snapshot(id)

@@ -55,6 +55,8 @@ EFFECTS = {
     "adopted",
     "pack_records",
     "pack_writer",
+    "appendix",
+    "known",
     "spool",
     "tombstones",
     "sources",
