@@ -84,6 +84,11 @@ def _no_report(*args: Any, **kwargs: Any) -> Any:
     return Report()
 
 
+def _only_the_sidecar(sidecar: Any, added: list[Any]) -> Any:
+    """`merged` that forgets what was added."""
+    return sidecar
+
+
 FENCE = "if redis.call('HGET', t .. ':fences', 0) ~= fence then"
 _never: Callable[..., None] = lambda *_: None  # noqa: E731
 
@@ -120,6 +125,9 @@ MUTANTS = [
     Mutant(
         "what was shown as sent is forgotten",
         {"prelude": ("'floor', math.max(num(T.floor), num(T.sent)),", "'floor', 0,")},
+    ),
+    Mutant(
+        "what was added is not looked for on disk", swaps=(("engine.known", "merged", _only_the_sidecar),), since=4900
     ),
     Mutant("the end of a job is not owed to who asked for it", {"prelude": ("  owe_hook(id, J, state)\n", "")}),
 ]
