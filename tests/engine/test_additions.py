@@ -503,3 +503,16 @@ def test_a_torn_line_counts_for_nothing(rig: Rig) -> None:
 
 def test_the_layers_agree_on_what_is_closed() -> None:
     assert set(additions.CLOSED) == {state for state, verdicts in VERDICTS.items() if verdicts[0] == "conflict"}
+
+
+async def test_waiting_ends_with_the_run_that_was_added(
+    service: AsyncService, rig: Rig, drawer: Drawer, tmp_path: Path
+) -> None:
+    job = await from_path(service, tmp_path)
+    await asyncio.to_thread(work, rig, drawer)
+    await add(service, job, "archive")
+
+    waiting = asyncio.ensure_future(service.wait(job, 60))
+    await asyncio.to_thread(work, rig, drawer)
+
+    assert ((await waiting)["state"], (await waiting)["run"]) == ("succeeded", 2)
