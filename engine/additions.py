@@ -76,10 +76,8 @@ def check_source(record: JobRecord) -> None:
     """Raises Conflict when the job's source is not there any more, as far as the ledger knows, or not known yet."""
     if not record.fields.get("size"):
         raise unseen(record.state)
-    kept = float(record.fields.get("until") or 0) > record.now_ms
-    if record.state == "succeeded" and record.spec.source.spooled:
-        raise gone()
-    if record.state in ("failed", "partially_succeeded") and not kept:
+    kept = record.state != "succeeded" and float(record.fields.get("until") or 0) > record.now_ms
+    if record.state in JOB_OVER and record.spec.source.spooled and not kept:
         raise gone()
 
 

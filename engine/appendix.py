@@ -9,14 +9,19 @@ from its last line alone. A line that a power cut has torn counts for nothing. L
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 
 import msgspec
 
 from engine.disk import Directory, Disk, explain
 from engine.layout import Layout
+
+LOCK_SECONDS = 2.0
+"""How long whoever holds a file may take; it is milliseconds, unless that process stands still."""
 
 
 class _RunOfSidecar(msgspec.Struct):
@@ -75,7 +80,7 @@ class Appendix:
         while True:
             fd = self._open(path)
             try:
-                fcntl.flock(fd, fcntl.LOCK_EX)
+                _lock(fd)
                 if os.fstat(fd).st_nlink:
                     yield fd
                     return
@@ -89,6 +94,17 @@ class Appendix:
             with contextlib.suppress(FileExistsError):  # somebody else was quicker
                 self._disk.close(self._disk.create(path))
             return self._disk.reopen(path)
+
+
+def _lock(fd: int) -> None:
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise OSError(errno.EBUSY, "another process holds it") from None
+            time.sleep(0.01)
 
 
 def _content(fd: int) -> bytes:

@@ -1,6 +1,6 @@
 -- Destinations are added to a job: to the run that is going on, or where it is over, as its next run, in which nothing else is done.
 -- The disk knows of it before (the job's appendix), and this decides. Asked again it adds nothing.
--- ARGV: id, run (of the wish: the job's, or behind its end the next), spooled ('1': its bytes go when it succeeded | ''), lease_max_ms,
+-- ARGV: id, run (of the wish: the job's, or behind its end the next), spooled ('1': its bytes go with the end | '': they are not ours), lease_max_ms,
 --   remade ('1': Redis may have lost it | ''), transfers JSON: list as in accept.lua
 -- -> {'done' | 'already' | 'conflict' | 'unseen' (nobody has looked at its source) | 'source_gone' | 'ended' (the run of the wish is over) | 'missing',
 --     state, tid, mint, …} (tokens to send)
@@ -23,11 +23,7 @@ if J.size == '' then return refuse('unseen') end
 local over = JOB_OVER[J.state]
 if over then
   if run <= num(J.run) then return refuse('ended') end
-  if J.state == 'succeeded' then
-    if ARGV[3] == '1' then return refuse('source_gone') end
-  elseif num(J['until']) <= now then
-    return refuse('source_gone')
-  end
+  if ARGV[3] == '1' and (J.state == 'succeeded' or num(J['until']) <= now) then return refuse('source_gone') end
   next_run(id, J, run)
 elseif run > num(J.run) then
   redis.call('HSET', job_key(id), 'run', run)      -- the ledger is older than the disk: that run was begun already

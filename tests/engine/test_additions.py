@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from engine import additions, operations
-from engine.errors import Conflict, EngineError, Invalid, LedgerUnavailable, NotFound
+from engine import additions, appendix, operations
+from engine.errors import Conflict, EngineError, Invalid, LedgerUnavailable, NotFound, SpoolUnavailable
 from engine.known import known_sidecar
 from engine.models import JOB_OVER, SubmitOptions
 from engine.records import Lease
@@ -83,6 +85,13 @@ def test_a_file_that_is_kept_no_longer_is_gone(books: Books) -> None:
     books.later(600)
 
     assert books.add()[0] == "source_gone"
+
+
+def test_a_file_that_is_not_ours_is_kept_by_somebody_else(books: Books) -> None:
+    WAYS["failed"](books)
+    books.later(600)
+
+    assert books.add(kind="path")[0] == "done"
 
 
 def test_a_run_that_ended_meanwhile_is_not_what_was_meant(books: Books) -> None:
@@ -485,6 +494,38 @@ async def test_a_retry_after_an_addition_is_remembered(
 
     assert report.made_again == [job]
     assert (rig.job(job)["run"], rig.job(job)["transfers"]) == ("3", "2")
+
+
+def test_a_process_that_stands_still_holds_nobody_up(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = rig.submit(SMALL)
+    rig.spool.appendix.append(job, b'{"run":1}')
+    monkeypatch.setattr(appendix, "LOCK_SECONDS", 0.05)
+
+    with (rig.settings.spool / "jobs" / f"{job}.more").open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(SpoolUnavailable):
+            rig.spool.appendix.append(job, b'{"run":2}')
+        with pytest.raises(SpoolUnavailable):
+            rig.spool.release(job, 1)
+
+    rig.spool.release(job, 1)
+    assert rig.files() == []
+
+
+def test_those_who_append_and_those_who_remove_lose_no_line(rig: Rig) -> None:
+    """Each line is of a later run than the one that is removed."""
+    job = rig.submit(SMALL)
+
+    def append(run: int) -> None:
+        rig.spool.appendix.append(job, b'{"run":%d}' % run)
+
+    with ThreadPoolExecutor(6) as threads:
+        for run in range(2, 40):
+            done = [threads.submit(append, run) for _ in range(3)]
+            gone = [threads.submit(rig.spool.appendix.remove, job, run - 1) for _ in range(3)]
+            assert [one.result() for one in done] == [None] * 3
+            assert all(one.result() in (True, False) for one in gone)
+            assert len([line for line in rig.spool.appendix.read(job) if line == b'{"run":%d}' % run]) == 3
 
 
 def test_a_torn_line_counts_for_nothing(rig: Rig) -> None:
