@@ -8,6 +8,7 @@ from typing import Any, cast
 import falcon
 import falcon.asgi
 
+from api.additions import Additions
 from api.audit import AuditLog
 from api.destinations import Destination, Destinations
 from api.events import Feed
@@ -56,6 +57,7 @@ def create_app(
     app.add_route("/v1/jobs", Jobs(service, submission))
     app.add_route("/v1/jobs/{job_id}", Job(service))
     app.add_route("/v1/jobs/{job_id}/parts", Parts(service))
+    app.add_route("/v1/jobs/{job_id}/destinations", Additions(service, submission, pace))
     webhooks = Webhooks(service)
     app.add_route("/v1/jobs/{job_id}/webhooks", webhooks)
     app.add_route("/v1/jobs/{job_id}/webhooks/{delivery}/replay", webhooks, suffix="replay")

@@ -94,6 +94,7 @@ class _Schemas:
             "SourceSubmission": requests_described.submission(),
             "Form": requests_described.form(),
             "TokenWish": reference.TOKEN_WISH,
+            "MoreDestinations": reference.MORE_DESTINATIONS,
         }
 
 

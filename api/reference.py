@@ -136,6 +136,18 @@ TOKEN_WISH: Json = {
     },
 }
 
+MORE_DESTINATIONS: Json = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["destinations"],
+    "properties": {
+        "destinations": {
+            "description": "Destinations or routes. Where the job goes already, nothing changes.",
+            "anyOf": [{"type": "array", "items": {**TEXT, "minLength": 1}, "minItems": 1}, {**TEXT, "minLength": 1}],
+        },
+    },
+}
+
 _JOB_HEADERS = ("Location", "Content-Location", "Preference-Applied", "Idempotent-Replayed")
 _SUBMITTED = {
     200: Answer("After `Prefer: wait`: it is done by now.", shapes.JobView, _JOB_HEADERS),
@@ -182,6 +194,16 @@ OPERATIONS = [
         ("pause", "Pause a job", "Parts that are on their way arrive."),
         ("resume", "Resume a paused job", ""),
         ("retry", "Retry a failed job", "Starts the next run: only what is missing is sent."))),
+    Operation("jobs", "post", "/v1/jobs/{job_id}/destinations", "Add destinations to a job", {
+        200: Answer("It goes there already; or after `Prefer: wait`: it is done by now.", shapes.JobView,
+            ("Location", "Content-Location", "Preference-Applied")),
+        202: Answer("It will go there, too.", shapes.JobView,
+            ("Location", "Content-Location", "Preference-Applied", "Retry-After"))},
+        "Under the same key and with all that was said when it was submitted, as long as its source is there. To a job "
+        "that is over it is added as its next run, in which nothing else is done.",
+        ("job_id", "prefer", "content_digest", "repr_digest"), "destinations",
+        "bad_json invalid unknown_option unknown_destination unsupported_media_type truncated too_slow bad_checksum "
+        "checksum_mismatch not_found conflict source_gone source_changed wrong_node spool_full spool_unavailable"),
     Operation("webhooks", "get", "/v1/jobs/{job_id}/webhooks", "Who was told of a job's ends", {
         200: Answer("All deliveries.", shapes.DeliveryList)}, parameters=("job_id",), refused="not_found"),
     Operation("webhooks", "post", "/v1/jobs/{job_id}/webhooks/{delivery}/replay", "Tell it once more", {

@@ -86,6 +86,9 @@ def body(kind: str) -> Json:
         return {"description": "The file, of any content type.", "required": True, "content": file}
     if kind == "chunk":
         return {"description": "A chunk.", "content": {"application/offset+octet-stream": {"schema": _BINARY}}}
+    if kind == "destinations":
+        more = {"schema": {"$ref": f"{SHAPES}MoreDestinations"}}
+        return {"required": True, "content": {"application/json": more}}
     if kind == "token":
         return {"content": {"application/json": {"schema": {"$ref": f"{SHAPES}TokenWish"}}}}
     return {

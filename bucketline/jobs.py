@@ -14,6 +14,8 @@ from bucketline.results import TERMINAL, Event, Job, Transfer
 from bucketline.talk import client_for, failure, print_json
 
 VERBS = ("cancel", "pause", "resume", "retry")
+ADD = "add-destination"
+WORDS = (*VERBS, ADD)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -22,10 +24,12 @@ def run(arguments: argparse.Namespace) -> int:
         if len(words) == 1:
             raise Failure(USAGE, f"`bucketline jobs {words[0]}` takes the ids of jobs")
         return _command(arguments, words[0], words[1:])
+    if words and words[0] == ADD:
+        return _add(arguments, words[1:])
     if len(words) > 1:
-        hint = nearest(words[0], VERBS)
-        raise Failure(USAGE, f"{words[0]!r} is none of {', '.join(VERBS)}{hint}", "to look at jobs, name one at a time")
-    if words and words[0].isalpha() and len(words[0]) < 16 and (hint := nearest(words[0], VERBS)):
+        hint = nearest(words[0], WORDS)
+        raise Failure(USAGE, f"{words[0]!r} is none of {', '.join(WORDS)}{hint}", "to look at jobs, name one at a time")
+    if words and words[0].replace("-", "").isalpha() and len(words[0]) < 16 and (hint := nearest(words[0], WORDS)):
         raise Failure(USAGE, f"{words[0]!r} is neither a job's id nor a command{hint}")
     with client_for(arguments) as client:
         if words:
@@ -51,6 +55,18 @@ def _command(arguments: argparse.Namespace, verb: str, ids: list[str]) -> int:
             else:
                 print(f"{job.id} {job.state}")
     return code
+
+
+def _add(arguments: argparse.Namespace, words: list[str]) -> int:
+    if len(words) < 2:
+        raise Failure(USAGE, f"`bucketline jobs {ADD}` takes the id of a job, and the names of destinations or routes")
+    with client_for(arguments) as client:
+        job = client.add_destination(words[0], *words[1:])
+    if arguments.json:
+        print_json(job.raw)
+    else:
+        print(f"{job.id} {job.state}, to {', '.join(transfer.destination for transfer in job.transfers)}")
+    return FINE
 
 
 def _list(client: Client, arguments: argparse.Namespace) -> int:

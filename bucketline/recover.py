@@ -31,11 +31,12 @@ def run(arguments: argparse.Namespace) -> int:
     for told, jobs in (
         ("made again", report.made_again),
         ("started again", report.restarted),
+        ("given again what was added to it", report.extended),
         ("end restored", report.ends_restored),
         ("sidecar cannot be read", report.unreadable),
     ):
         for job in jobs:
             print(f"{job}: {told}")
-    found = len(report.made_again) + len(report.restarted)
+    found = len(report.made_again) + len(report.restarted) + len(report.extended)
     print(f"looked at {report.seen} files in {settings.spool}; {found or 'none'} had to be made again")
     return FAILED if report.unreadable else FINE

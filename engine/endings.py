@@ -33,17 +33,17 @@ def lay_to_rest(ledger: Ledger, spool: Spool, tombstones: Tombstones, node: str,
     now_ms = int(time.time() * 1000)
     ends: list[Tombstone] = []
     later: dict[str, int] = {}
+    runs: dict[str, int] = {}
     known = ledger.run(operations.dump(jobs))
     for job, found in zip(jobs, known, strict=True):
         if found is None:
             # Deleted by its user, or its record expired: the disk must know, or reconciliation would bring it back.
             ends.append(Tombstone(id=job, run=FORGOTTEN_RUN, ended_ms=now_ms, forgotten=True))
-            later[job] = 0
+            later[job], runs[job] = 0, FORGOTTEN_RUN
         elif found[0]["state"] in JOB_OVER:
             fields, transfers = found
-            ends.append(
-                Tombstone(id=job, run=int(fields.get("run") or 1), ended_ms=now_ms, job=fields, transfers=transfers)
-            )
+            runs[job] = run = int(fields.get("run") or 1)
+            ends.append(Tombstone(id=job, run=run, ended_ms=now_ms, job=fields, transfers=transfers))
             until_ms = int(float(fields.get("until") or 0))
             later[job] = until_ms if until_ms > now_ms else 0
     if not ends:
@@ -51,7 +51,7 @@ def lay_to_rest(ledger: Ledger, spool: Spool, tombstones: Tombstones, node: str,
     tombstones.append(ends)
     for job, again_at_ms in later.items():
         if not again_at_ms:
-            spool.release(job)
+            spool.release(job, runs[job])
     ledger.run(operations.released(node, later))
     return sum(1 for again_at_ms in later.values() if not again_at_ms)
 

@@ -5,6 +5,7 @@
     jobs/ID.json           its sidecar; it is renamed into place last, and with it the job is accepted
     packs/                 small accepted jobs, many in one file (packs.py); newer sidecars of theirs are jobs/ID.json
     jobs/ID.path.json      the sidecar of a job whose bytes stay outside of the spool
+    jobs/ID.more           what was added to a job after it was accepted (appendix.py)
     tus/ID, tus/ID.json    an upload in chunks that is not whole yet, and its note (partials.py)
     ended/                 how jobs ended (tombstones.py)
 
@@ -59,6 +60,9 @@ class Layout:
 
     def path_sidecar(self, job_id: str) -> str:
         return f"{self._jobs}/{checked(job_id)}.path.json"
+
+    def appendix(self, job_id: str) -> str:
+        return f"{self._jobs}/{checked(job_id)}.more"
 
 
 def checked(job_id: str) -> str:

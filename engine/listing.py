@@ -82,10 +82,16 @@ def _fits(record: JobRecord, query: Query) -> bool:
     return (
         (query.state is None or record.state == query.state)
         and (query.owner is None or spec.owner == query.owner)
-        and (query.destination is None or query.destination in spec.destinations)
+        and (query.destination is None or _goes_to(record, query.destination))
         and query.labels.items() <= spec.labels.items()
         and (query.q is None or spec.name.startswith(query.q))
     )
+
+
+def _goes_to(record: JobRecord, destination: str) -> bool:
+    """As it was submitted, or by what was added since."""
+    added = any(one.fields["destination"] == destination for one in record.transfers)
+    return added or destination in record.spec.destinations
 
 
 def _encode(after: str) -> str:

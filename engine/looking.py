@@ -12,6 +12,7 @@ from backends.registry import Destination
 from engine import content_types
 from engine.digests import Digest
 from engine.errors import EngineError, TooLarge
+from engine.known import known_sidecar
 from engine.models import JobSpec, Sidecar, TransferPlan
 from engine.planner import Plan
 from engine.records import Lease
@@ -58,9 +59,9 @@ def carried_instead(runtime: Runtime, held: Lease, destination: Destination) -> 
     plan = transfer_plan(spec, destination, destination.fingerprint, plan_for(destination, held.size))
     number = int(held.transfer.rpartition("/")[2])
     known = _known(runtime, held)
-    plans = list(known.transfers) if known is not None else []
-    plans += [plan] * (number + 1 - len(plans))
-    plans[number] = plan
+    plans = [one for one in known.transfers if one.destination != plan.destination] if known is not None else []
+    plans += [plan] * (number - len(plans))
+    plans.insert(number, plan)  # what was added to a job may be written down in another order
     return Seen(_sidecar(runtime, held, spec, Digest.unread(held.size), plans), (number,))
 
 
@@ -98,5 +99,4 @@ def _sidecar(runtime: Runtime, held: Lease, spec: JobSpec, digest: Digest, plans
 
 
 def _known(runtime: Runtime, held: Lease) -> Sidecar | None:
-    data = runtime.spool.read_sidecar(held.job)
-    return msgspec.json.decode(data, type=Sidecar) if data is not None else None
+    return known_sidecar(runtime.spool, held.job)

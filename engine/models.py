@@ -22,8 +22,8 @@ JOB_STATES: tuple[JobState, ...] = (
 JOB_OVER: frozenset[str] = frozenset({"succeeded", "partially_succeeded", "failed", "cancelled", "expired"})
 TRANSFER_OVER: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
 
-#: Every legal step of a job, and of a transfer, within a run. `retry` starts the next run: from failed and
-#: partially_succeeded to queued.
+#: Every legal step of a job, and of a transfer, within a run. The next run begins with a step from an end to queued:
+#: `retry` starts it from failed and partially_succeeded, a destination that is added from succeeded, too.
 JOB_TRANSITIONS: dict[str, frozenset[str]] = {
     "receiving": frozenset({"queued", "running", "cancelling", "expired"}),
     "queued": frozenset({"running", "paused", "cancelling", "succeeded", "partially_succeeded", "failed"}),
@@ -32,7 +32,7 @@ JOB_TRANSITIONS: dict[str, frozenset[str]] = {
     "cancelling": frozenset({"cancelled", "succeeded"}),
     "failed": frozenset({"queued"}),
     "partially_succeeded": frozenset({"queued"}),
-    "succeeded": frozenset(),
+    "succeeded": frozenset({"queued"}),
     "cancelled": frozenset(),
     "expired": frozenset(),
 }

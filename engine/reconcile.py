@@ -11,9 +11,10 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from engine import operations
+from engine import additions, operations
 from engine.config import Settings
 from engine.endings import lay_to_rest
+from engine.known import known_sidecar
 from engine.ledger import Ledger
 from engine.models import JOB_OVER, Sidecar, Tombstone
 from engine.records import Token
@@ -33,6 +34,7 @@ class Report:
     seen: int = 0
     made_again: list[str] = field(default_factory=list)
     restarted: list[str] = field(default_factory=list)
+    extended: list[str] = field(default_factory=list)
     ends_restored: list[str] = field(default_factory=list)
     released: int = 0
     incoming_removed: int = 0
@@ -95,10 +97,24 @@ def _one(
     rest.
     """
     state, run = known
-    if state and state not in JOB_OVER and state != "receiving":
+    active = state != "" and state not in JOB_OVER and state != "receiving"
+    extended = spool.appendix.has(job)
+    if active and not extended:
         return False
     sidecar = _read_sidecar(spool, report, job)
     if sidecar is None:
+        return False
+    if extended and not state and sidecar.spec.source.spooled and spool.read_sidecar(job) is None:
+        spool.release(job)  # it came too late: the bytes were gone already
+        return False
+    if extended and (active or (state in JOB_OVER and sidecar.run > run)):
+        # Redis may have lost what was added, or the answer of its script was lost: the disk remembers the wish.
+        verdict, _, tokens = ledger.run(additions.add(sidecar, settings.lease_seconds, remade=True))
+        if verdict == "done":
+            report.extended.append(job)
+            report.tokens += tokens
+            return False
+    if active:
         return False
     if state in ("failed", "partially_succeeded") and sidecar.run > run:
         # The user asked for another run and the answer was lost: the disk remembers the wish.
@@ -108,6 +124,8 @@ def _one(
             report.tokens += tokens
             return False
     if state in JOB_OVER:
+        if extended and sidecar.run > run:
+            spool.appendix.remove(job, None)  # it was refused, and always will be: the file need not wait for that run
         return True
     if tombstone is not None and tombstone.run >= sidecar.run:
         if tombstone.forgotten:
@@ -149,11 +167,9 @@ def _restore(ledger: Ledger, end: Tombstone) -> bool:
 
 
 def _restarted(spool: Spool, job: str, run: int) -> bool:
-    data = spool.read_sidecar(job)
-    if data is None:
-        return False
     try:
-        return msgspec.json.decode(data, type=Sidecar).run > run
+        sidecar = known_sidecar(spool, job)
+        return sidecar is not None and sidecar.run > run
     except msgspec.MsgspecError:
         return False
 
@@ -171,11 +187,8 @@ def _receptions(ledger: Ledger, spool: Spool, report: Report) -> None:
 
 
 def _read_sidecar(spool: Spool, report: Report, job: str) -> Sidecar | None:
-    data = spool.read_sidecar(job)
-    if data is None:
-        return None
     try:
-        return msgspec.json.decode(data, type=Sidecar)
+        return known_sidecar(spool, job)
     except msgspec.MsgspecError as error:
         log.error("a sidecar cannot be read; its file is kept for you to look at", job=job, error=str(error))
         report.unreadable.append(job)

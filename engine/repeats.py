@@ -11,6 +11,7 @@ import msgspec
 
 from engine import once, operations
 from engine.errors import Conflict, EngineError, Invalid, LedgerUnavailable
+from engine.known import known_sidecar
 from engine.models import JobSpec, Once, Sidecar
 from engine.once import Answered
 from engine.tombstones import Tombstones
@@ -94,12 +95,9 @@ class Repeats:
 
     def _sidecar(self, job: str) -> Sidecar | None:
         spool = self._service.spool
-        data = spool.read_sidecar(job)
-        if data is None:
-            return None
         try:
-            sidecar = msgspec.json.decode(data, type=Sidecar)
-            if sidecar.spec.source.spooled:
+            sidecar = known_sidecar(spool, job)
+            if sidecar is not None and sidecar.spec.source.spooled:
                 spool.source(job)  # a sidecar counts only together with its bytes
         except (EngineError, msgspec.MsgspecError):
             return None

@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from engine.errors import Conflict
-from engine.models import Sidecar, dumps
+from engine.known import known_sidecar
+from engine.models import dumps
 from engine.spool import Spool
 
 
@@ -13,9 +14,8 @@ def remember_restart(spool: Spool, job: str, run: int) -> None:
     """Writes the number of the next run into the sidecar, durably. Raises Conflict `source_gone` when the file was
     released.
     """
-    data = spool.read_sidecar(job)
-    if data is None:
+    sidecar = known_sidecar(spool, job)
+    if sidecar is None:
         raise Conflict("The job's file is no longer kept; submit it again.", code="source_gone")
-    sidecar = msgspec.json.decode(data, type=Sidecar)
     if sidecar.run < run:
         spool.rewrite_sidecar(job, dumps(msgspec.structs.replace(sidecar, run=run)))

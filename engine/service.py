@@ -17,6 +17,7 @@ from backends.registry import Destination
 from backends.structs import prepare_structs
 from engine import arrivals, keys, operations
 from engine.access import EVERYTHING, Identity
+from engine.adding import Adding
 from engine.audit import Audit
 from engine.config import Settings
 from engine.content_types import HEAD_BYTES
@@ -72,6 +73,7 @@ class AsyncService:
         self.minter = Minter(settings.broker_url, settings.node)
         self.feed = Feed(self.ledger)
         self.uploads = Uploads(self)
+        self.add_destinations = Adding(self).add
         self._tending = Tending(self)
 
     async def start(self) -> None:
@@ -188,12 +190,12 @@ class AsyncService:
 
     async def job(self, job: str, who: Identity = EVERYTHING) -> tuple[Json, int]:
         """The job, and its revision in the ledger. One that `who` may not see does not exist, here and below."""
-        record = await self._record(job, who)
+        record = await self.record(job, who)
         return job_view(record), record.revision
 
     async def parts(self, job: str, destination: str | None, who: Identity = EVERYTHING) -> Json:
         """The parts of one transfer (the first, when no destination is named)."""
-        record = await self._record(job, who)
+        record = await self.record(job, who)
         names = [one.fields["destination"] for one in record.transfers]
         if destination is not None and destination not in names:
             raise NotFound(f"This job does not go to {destination!r}; it goes to {', '.join(names) or 'nowhere yet'}.")
@@ -232,7 +234,8 @@ class AsyncService:
             pass
         return (await self.job(job))[0]
 
-    async def _record(self, job: str, who: Identity = EVERYTHING) -> JobRecord:
+    async def record(self, job: str, who: Identity = EVERYTHING) -> JobRecord:
+        """The job as the ledger has it."""
         record = (await self.ledger.run(operations.read_jobs([job])))[0]
         if record is None or not who.may_see(job, record.spec.owner, record.spec.token):
             raise NotFound("There is no job with this id; finished jobs are forgotten after their retention.")
@@ -242,13 +245,13 @@ class AsyncService:
 
     async def webhooks(self, job: str, who: Identity = EVERYTHING) -> Json:
         """How the deliveries of the job's ends stand."""
-        await self._record(job, who)
+        await self.record(job, who)
         found = await self.ledger.run(operations.hooks_of(job))
         return {"items": [delivery_view(one, *found[one]) for one in sorted(found)]}
 
     async def replay(self, job: str, delivery: str, who: Identity = EVERYTHING) -> Json:
         """Delivers once more, with the same id."""
-        await self._record(job, who)
+        await self.record(job, who)
         found = await self.ledger.run(operations.hooks_of(job))
         if delivery not in found:
             raise NotFound(f"This job has no delivery {delivery[:200]!r}.")
@@ -259,7 +262,7 @@ class AsyncService:
     async def command(self, job: str, action: str, who: Identity = EVERYTHING) -> tuple[Json, bool]:
         """cancel, pause, resume or retry: the job, and whether this call changed something."""
         if who.sees is not None:
-            await self._record(job, who)
+            await self.record(job, who)
         if action == "retry":
             await self._before_retry(job)
         verdict, state, tokens = await self.ledger.run(operations.command(job, action))
@@ -274,14 +277,14 @@ class AsyncService:
 
     async def _before_retry(self, job: str) -> None:
         """The wish for another run goes to the disk first: it must outlive a Redis that loses it."""
-        record = await self._record(job)
+        record = await self.record(job)
         if record.state in ("failed", "partially_succeeded") and record.fields.get("until", "0") != "0":
             await asyncio.to_thread(remember_restart, self.spool, job, int(record.fields["run"]) + 1)
 
     async def forget(self, job: str, who: Identity = EVERYTHING) -> None:
         """Deletes a finished job's record; its tombstone remembers the deletion."""
         if who.sees is not None:
-            await self._record(job, who)
+            await self.record(job, who)
         verdict = await self.ledger.run(operations.forget(job))
         if verdict == "missing":
             raise NotFound("There is no job with this id.")

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import msgspec
 
+from engine.appendix import Appendix
 from engine.digests import Digest
 from engine.disk import Directory, Disk, Room, explain
 from engine.errors import EngineError, SourceCorrupt
@@ -72,6 +73,7 @@ class Spool:
                 path.mkdir(mode=0o700, exist_ok=True)
                 path.chmod(0o700)
             self._jobs = Directory(layout.jobs, self._disk)
+            self.appendix = Appendix(layout, self._disk, self._jobs)
             self._packs.open()
             self.partials.open()
             self._try_out()
@@ -158,6 +160,8 @@ class Spool:
                 path.name == f"{job_id}.json" and os.path.exists(self._layout.data(job_id))
             ):
                 yield job_id, path
+            elif path.suffix == ".more" and not self._has_sidecar(job_id):
+                yield job_id, path  # it ended, and goes on from what is written there
         for record in self._packs.records():
             yield record.job_id, record.path
 
@@ -173,6 +177,9 @@ class Spool:
                 return
         if self._packs.find(job_id):
             self._replace(job_id, self._layout.sidecar(job_id), sidecar, self._jobs)
+            return
+        if self.appendix.has(job_id):
+            self.appendix.append(job_id, sidecar)
             return
         raise _gone("The job has no file in the spool any more.")
 
@@ -193,11 +200,14 @@ class Spool:
 
     # -- the end --------------------------------------------------------------------------------------------------
 
-    def release(self, job_id: str) -> None:
+    def release(self, job_id: str, run: int | None = None) -> None:
         """Remove bytes and sidecar, after the end of the job was written down (`tombstones`); twice is no error.
 
-        A power cut may bring the files back; the tombstone tells what they are.
+        run: the one that ended; when the disk says that the job goes on with a later one, everything stays. A power cut
+        may bring the files back; the tombstone tells what they are.
         """
+        if not self.appendix.remove(job_id, run):
+            return
         data = self._layout.data(job_id)
         try:
             size = os.stat(data).st_size
@@ -227,6 +237,10 @@ class Spool:
             if record := self._packs.find(job_id):
                 return record.path, record.start, record.size
             raise _gone(f"The staged file cannot be read: {error.strerror}.") from error
+
+    def _has_sidecar(self, job_id: str) -> bool:
+        own = os.path.exists(self._layout.sidecar(job_id)) and os.path.exists(self._layout.data(job_id))
+        return own or os.path.exists(self._layout.path_sidecar(job_id)) or self._packs.find(job_id) is not None
 
     def _read_own(self, job_id: str) -> bytes | None:
         """The sidecar of bytes that are in the spool; beside a pack, the newer one."""
@@ -269,7 +283,11 @@ class Spool:
         """What a crash between two renames, or between two unlinks, has left of a pair."""
         for job_id, path in _names(self._layout.jobs):
             other = self._layout.sidecar(job_id) if path.suffix == ".data" else self._layout.data(job_id)
-            if path.name != f"{job_id}.path.json" and not os.path.exists(other) and not self._packs.find(job_id):
+            if (
+                path.name not in (f"{job_id}.path.json", f"{job_id}.more")
+                and not os.path.exists(other)
+                and not self._packs.find(job_id)
+            ):
                 yield job_id, path
 
     def _room(self) -> Room:

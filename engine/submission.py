@@ -163,13 +163,34 @@ class Desk:
 
         Raises Conflict when the source would be written over itself.
         """
-        source = spec.source
         plans = [self._unplanned(spec, self._known(name)) for name in spec.destinations]
+        self._check_not_itself(spec, plans)
+        return plans
+
+    def plans_for(self, spec: JobSpec, names: Sequence[str], size: int) -> list[TransferPlan]:
+        """The transfers of a job whose bytes are known to further destinations.
+
+        Raises Invalid where one could not have been named at submit, Conflict when it is the source itself.
+        """
+        faults = Faults()
+        destinations = [self._known(name) for name in names]
+        self._check_conflict(spec, destinations, faults)
+        faults.add("/key", _fault_of_key(spec.key or "", destinations))
+        self._check_objects(spec, spec.key or "", destinations, faults)
+        plans = [self._plan(spec, one, size, index, faults) for index, one in enumerate(destinations)]
+        for fault in faults.errors:
+            fault["pointer"] = "/destinations"  # all else was said when the job was submitted
+        faults.raise_if_any()
+        found = [made for made in plans if made is not None]
+        self._check_not_itself(spec, found)
+        return found
+
+    def _check_not_itself(self, spec: JobSpec, plans: Sequence[TransferPlan]) -> None:
+        source = spec.source
         if source.kind == "destination" and spec.key is not None:
             here = self._known(source.destination).url_for(source.key)
             if any(plan.url == here for plan in plans):
                 raise Conflict(f"{here} is the source: it cannot be the target as well.")
-        return plans
 
     def _unplanned(self, spec: JobSpec, destination: Destination) -> TransferPlan:
         plan = transfer_plan(spec, destination, self._fingerprints[destination.name], Plan(0, 1))

@@ -63,7 +63,7 @@ for n, plan in ipairs(transfers) do
   local tid = id .. '/' .. (n - 1)
   local T = early and load(key_of(tid)) or {}
   if not T.state then
-    make_transfer(tid, plan, ARGV[5], plan.total, ARGV[12] == '1' or ARGV[15] == '1', ARGV[11])
+    new_transfer(tid, plan, ARGV[5], plan.total, ARGV[12] == '1' or ARGV[15] == '1', ARGV[11])
     local claim = P .. 'claim:' .. plan.destination .. ':' .. plan.claim
     if redis.call('ZCARD', claim) > 1 then overtake(claim) end
     add_token(tid, lane_of(plan, 'small'), 1, 1)

@@ -69,11 +69,7 @@ end
 local function retry()
   if J.state ~= 'failed' and J.state ~= 'partially_succeeded' then return 'conflict' end
   if num(J['until']) <= now then return 'source_gone' end
-  redis.call('HINCRBY', job, 'run', 1)
-  redis.call('HSET', job, 'finished', '', 'until', 0, 'error', '', 'end_id', '')
-  redis.call('PERSIST', job .. ':events')
-  redis.call('ZREM', P .. 'releasing:' .. J.node, id)
-  redis.call('ZREM', P .. 'expiring', id)
+  next_run(id, J, num(J.run) + 1)
   for n = 0, num(J.transfers) - 1 do
     local tid = id .. '/' .. n
     local T = load(key_of(tid))

@@ -7,7 +7,7 @@ local transfers = cjson.decode(ARGV[6])
 redis.call('HSET', job_key(id), 'spec', ARGV[2], 'size', size, 'transfers', #transfers)
 for n, plan in ipairs(transfers) do
   local tid = id .. '/' .. (n - 1)
-  make_transfer(tid, plan, size, 0, ARGV[5] == '1', ARGV[4])
+  new_transfer(tid, plan, size, 0, ARGV[5] == '1', ARGV[4])
   -- One call for all of it cannot begin before all of it is there.
   redis.call('HSET', key_of(tid), 'tokens', 0, 'hold', plan.whole and 'receiving' or '')
 end

@@ -198,8 +198,9 @@ local function looks(tid)
   return true
 end
 
--- A transfer as it begins. lost: something of it may be at its provider that no ledger knows of.
-local function make_transfer(tid, plan, size, available, lost, lease_max)
+-- A transfer that is planned and not begun, last in the queue for its key. size: '' when nobody has looked at the source.
+-- lost: there may be a session of it that the ledger does not know.
+local function new_transfer(tid, plan, size, available, lost, lease_max)
   redis.call('HSET', key_of(tid), 'destination', plan.destination, 'backend', plan.backend, 'key', plan.key, 'claim', plan.claim,
     'url', plan.url, 'fingerprint', plan.fingerprint, 'part_size', plan.part_size, 'total', plan.total, 'available', available,
     'window', plan.window, 'whole', plan.whole and 1 or 0, 'ordered', plan.ordered and 1 or 0, 'priority', plan.priority or 'normal',
@@ -290,6 +291,16 @@ local function begin_again(tid, T)
   clear_work(t)
   redis.call('HSET', t, 'state', 'pending', 'next', 1, 'sent', 0, 'unproved', 0, 'session', '', 'ending', '', 'hold', '',
     'floor', math.max(num(T.floor), num(T.sent)), 'intent', 0)
+end
+
+-- What ended goes on, as the run of that number: nothing of its end stays, and its file is looked after no more.
+local function next_run(id, J, run)
+  local job = job_key(id)
+  redis.call('HSET', job, 'run', run, 'finished', '', 'until', 0, 'error', '', 'end_id', '')
+  redis.call('HDEL', job, 'satisfied')
+  redis.call('PERSIST', job .. ':events')
+  redis.call('ZREM', P .. 'releasing:' .. J.node, id)
+  redis.call('ZREM', P .. 'expiring', id)
 end
 
 -- A job with its transfers, as read.lua and accept.lua answer it:

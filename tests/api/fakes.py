@@ -350,6 +350,20 @@ class FakeService:
         self.move(job_id, target)
         return job.document(), True
 
+    async def add_destinations(self, job_id: str, names: Sequence[str], who: Identity) -> tuple[Json, list[str]]:
+        job = self._find(job_id, who)
+        if job.state == "cancelled":
+            raise Conflict("A job that is cancelled gets no further destination.")
+        for index, name in enumerate(names):
+            if not self.reach([name]):
+                where = [{"pointer": f"/destinations/{index}", "detail": "No such destination."}]
+                raise Invalid("There is none.", code="unknown_destination", errors=where)
+        new = sorted(self.reach(names) - set(job.spec.destinations))
+        job.spec.destinations.extend(new)
+        if new:
+            self.move(job_id, "queued")
+        return job.document(), new
+
     async def forget(self, job_id: str, who: Identity = EVERYTHING) -> None:
         if self._find(job_id, who).state not in JOB_OVER:
             raise Conflict("The job is not over.")

@@ -7,6 +7,7 @@ import json
 from typing import Any
 from uuid import UUID, uuid4
 
+import msgspec
 import pytest
 
 from api.access import begins_upload, scope_of
@@ -157,6 +158,7 @@ async def test_who_lives_and_is_ready_is_told_to_everybody(ask: Asker) -> None:
         ("GET", "/v1/destinations", "read"),
         ("POST", "/v1/jobs/1/cancel", "control"),
         ("POST", "/v1/jobs/1/retry", "control"),
+        ("POST", "/v1/jobs/1/destinations", "submit"),
         ("DELETE", "/v1/jobs/1", "control"),
         ("POST", "/v1/jobs/1/webhooks/2/replay", "control"),
         ("POST", "/v1/destinations/media/check", "admin"),
@@ -859,3 +861,34 @@ async def test_a_stream_of_events_outlives_a_redis_that_is_away(service: FakeSer
         service.away = True
         for _ in range(5):
             assert await exchange.frames.get() == b": ping\n\n"
+
+
+# -- adding destinations
+
+
+async def test_destinations_are_added_only_where_a_key_may_write(ask: Asker, keys: Keys, service: FakeService) -> None:
+    headers = keys.add(destinations=("media",), prefixes=("photos/",))
+    owner = headers["authorization"][10:22]
+    mine, elsewhere = service.add(key="photos/a"), service.add(key="films/a")
+    for one in (mine, elsewhere):
+        service.jobs_by_id[one].spec = msgspec.structs.replace(service.jobs_by_id[one].spec, owner=owner)
+    headers["content-type"] = "application/json"
+
+    for job, name in ((mine, "archive"), (mine, "everywhere"), (elsewhere, "media")):
+        body = json.dumps({"destinations": [name]}).encode()
+        answer = await ask("POST", f"/v1/jobs/{job}/destinations", body=body, headers=headers)
+        problem = answer.json()
+        assert (answer.status, problem["code"], problem["errors"][0]["pointer"]) == (403, "forbidden", "/destinations")
+    assert service.jobs_by_id[mine].spec.destinations == ["media"]
+
+
+async def test_neither_a_token_nor_somebody_else_adds_destinations(
+    ask: Asker, keys: Keys, service: FakeService
+) -> None:
+    job, body = service.add(), b'{"destinations": ["archive"]}'
+    stranger = keys.add() | {"content-type": "application/json"}
+    assert (await ask("POST", f"/v1/jobs/{job}/destinations", body=body, headers=stranger)).status == 404
+    minted = await ask("POST", "/v1/tokens", headers=stranger)
+    token = bearer(minted.json()["token"]) | {"content-type": "application/json"}
+
+    refused(await ask("POST", f"/v1/jobs/{job}/destinations", body=body, headers=token), 403, "forbidden")

@@ -154,6 +154,8 @@ class FakeServer:
             return answer(request, refusal["status"], refusal, close=True)
         url = urlsplit(request.path)
         words = url.path.strip("/").split("/")
+        if words[3:] == ["destinations"]:
+            return self.extend(request, words[2])
         if len(words) == 4:
             return self.command(request, words[2], words[3])
         body = _body(request)
@@ -163,6 +165,14 @@ class FakeServer:
         changed = self.outcomes.pop(0) if self.outcomes else {"state": "succeeded"}
         self.jobs[id] = job_json(id, len(body), **{"name": options.get("name", "upload"), **changed})
         answer(request, 202, {**self.jobs[id], "state": "queued"})
+
+    def extend(self, request: Handler, id: str) -> None:
+        names = json.loads(_body(request))["destinations"]
+        self.commands.append((id, f"add {' '.join(names)}"))
+        if self.jobs[id]["state"] == "succeeded":
+            return answer(request, 409, problem_json(409, "source_gone", "the file is no longer kept"))
+        self.jobs[id]["transfers"] += [transfer_json(name) for name in names]
+        answer(request, 202, self.jobs[id])
 
     def command(self, request: Handler, id: str, verb: str) -> None:
         self.commands.append((id, verb))

@@ -85,6 +85,21 @@ def test_commands(command: Command, server: FakeServer, verb: str) -> None:
     assert server.commands == [(ONE, verb)]
 
 
+def test_adding_destinations(command: Command, server: FakeServer) -> None:
+    done = command("jobs", "add-destination", ONE, "second", "everywhere")
+    assert done.code == 0
+    assert done.out.startswith(f"{ONE} running, to ")
+    assert done.out.rstrip().endswith("second, everywhere")
+    assert server.commands == [(ONE, "add second everywhere")]
+    assert json.loads(command("jobs", "add-destination", ONE, "third", "--json").out)["id"] == ONE
+
+
+def test_adding_to_a_job_whose_file_is_gone_is_exit_code_1(command: Command) -> None:
+    done = command("jobs", "add-destination", TWO, "second")
+    assert done.code == 1
+    assert "the file is no longer kept" in done.err
+
+
 def test_a_command_that_the_state_forbids_is_exit_code_1(command: Command) -> None:
     done = command("jobs", "pause", TWO)
     assert done.code == 1
@@ -109,6 +124,8 @@ def test_a_job_that_does_not_exist_is_exit_code_1(command: Command) -> None:
         (["cansel", ONE], "did you mean cancel?"),
         (["pose"], "did you mean pause?"),
         (["cancel"], "takes the ids of jobs"),
+        (["add-destination", ONE], "the id of a job, and the names of destinations"),
+        (["add-destnation", ONE, "second"], "did you mean add-destination?"),
         (["--limit", "0"], "at least 1"),
         (["--wach"], "did you mean --watch?"),
     ],

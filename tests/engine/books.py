@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from engine import operations
+from engine import additions, operations
 from engine.digests import Digest
 from engine.ledger import Ledger
-from engine.models import JobSpec, Sidecar, Source, TransferPlan
+from engine.models import JOB_OVER, JobSpec, Sidecar, Source, TransferPlan
 from engine.operations import Operation
 from engine.records import Accepted, JobRecord, Lease, Onward, Sweep, TransferRecord, pack_receipt
 from tests.simulation.servers import Server
@@ -142,6 +142,16 @@ class Books(Ledger):
 
     def command(self, action: str, number: int = 1) -> tuple[str, str, list[Any]]:
         return self.run(operations.command(job_id(number), action))
+
+    def add(
+        self, name: str = "third", number: int = 1, *, run: int | None = None, remade: bool = False, **given: Any
+    ) -> tuple[str, str, list[Any]]:
+        """A destination is added, to the run that is going on or the next one. `kind`: of the job's source."""
+        state, kind = self.job(number), given.pop("kind", "body")
+        run = run or int(state.get("run", 1)) + (state.get("state") in JOB_OVER)
+        spec = spec_of(number, source=Source(kind=kind))
+        sidecar = Sidecar(spec=spec, digest=Digest.unread(0), run=run, transfers=[plan_of(name, **given)])
+        return self.run(additions.add(sidecar, 30, remade=remade))
 
     # -- whole stretches of a job's life
 

@@ -97,6 +97,20 @@ def release_large(spool: Spool, arm: Callable[[], None]) -> None:
     spool.release(JOB)
 
 
+def append(spool: Spool, arm: Callable[[], None]) -> None:
+    accept(spool, SMALL, job_id=JOB)
+    spool.appendix.append(JOB, b'{"run":1,"name":"first"}')
+    arm()
+    spool.appendix.append(JOB, b'{"run":2,"name":"second"}')
+
+
+def release_appended(spool: Spool, arm: Callable[[], None]) -> None:
+    accept(spool, LARGE, job_id=JOB)
+    spool.appendix.append(JOB, b'{"run":1}')
+    arm()
+    spool.release(JOB, 1)
+
+
 def begun_upload(spool: Spool) -> Adopted:
     """An upload in chunks whose bytes are all there."""
     spec = JobSpec(id=JOB, created_ms=0, name="holiday", key="holiday", key_template="{name}", destinations=["media"])
@@ -129,6 +143,8 @@ SCENARIOS = {
         rewrite_large,
         release_small,
         release_large,
+        append,
+        release_appended,
     )
 }
 

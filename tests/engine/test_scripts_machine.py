@@ -198,6 +198,25 @@ class LedgerMachine(RuleBasedStateMachine):
             self._next_run(number)
         self.tokens += tokens
 
+    @rule(
+        number=st.sampled_from(JOBS),
+        name=st.sampled_from(["media", "archive", "third"]),
+        kind=st.sampled_from(["body", "path"]),
+        late=st.booleans(),
+    )
+    def a_user_adds_a_destination(self, number: int, name: str, kind: str, late: bool) -> None:
+        fields = self.books.job(number)
+        before = {one["destination"] for job, _, one in self._transfers() if job == number}
+        run = int(fields["run"]) + (0 if late else fields["state"] in JOB_OVER)
+        given = {"parts": self.parts[number], "window": self.window, "key": "same", "kind": kind}
+        verdict, _, tokens = self.books.add(name, number, run=run, **given)
+        names = [one["destination"] for job, _, one in self._transfers() if job == number]
+        assert len(names) == len(set(names)), "two transfers of a job to one destination"
+        assert set(names) == before | ({name} if verdict == "done" else set())
+        if name in before and fields["state"] not in ("cancelling", "cancelled"):
+            assert verdict == "already"
+        self.tokens += tokens
+
     @rule(number=st.sampled_from(JOBS))
     def a_user_is_nervous(self, number: int) -> None:
         for _ in range(4):
@@ -213,7 +232,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert not self.books.accept(number, parts=9).made
 
     def _next_run(self, number: int) -> None:
-        for n in range(2):
+        for n in range(3):
             self.shown.pop(tid(number, n), None)
 
     # -- what must hold
@@ -228,7 +247,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 assert state == before or state in JOB_REACH[before], f"{before} to {state}"
                 assert before not in JOB_OVER or state == before, f"{before} ended, and became {state}"
             else:
-                assert before in ("failed", "partially_succeeded")
+                assert before in ("failed", "partially_succeeded", "succeeded")
                 assert run == before_run + 1
             self.seen[job_id(number)] = (state, run)
 

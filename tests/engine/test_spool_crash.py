@@ -134,6 +134,26 @@ def test_killed_at_any_call_of_a_release(tmp_path: Path, scenario: str, data: by
     assert outcomes == sorted(outcomes, reverse=True)
 
 
+def test_killed_at_any_call_of_an_addition(tmp_path: Path) -> None:
+    outcomes = []
+    for spool in crashes("append", tmp_path):
+        assert accepted(spool, SMALL)
+        lines = spool.appendix.read(JOB)
+        assert b"first" in lines[0]
+        outcomes.append(len(lines))
+    assert outcomes[0] == 1
+    assert outcomes[-1] == 2
+    assert outcomes == sorted(outcomes)
+
+
+def test_killed_at_any_call_of_releasing_a_job_with_an_addition(tmp_path: Path) -> None:
+    for spool in crashes("release_appended", tmp_path):
+        found = [job for job, _ in spool.sidecars()]
+        assert found == ([JOB] if accepted(spool, LARGE) else [])
+        spool.release(JOB, 1)
+        assert not spool.appendix.has(JOB)
+
+
 # -- power cuts ------------------------------------------------------------------------------------------------------
 
 
@@ -219,3 +239,16 @@ def test_after_a_power_cut_a_released_job_is_back_whole_or_gone(tmp_path: Path, 
     cuts = Cuts(tmp_path, accept_and_release)
     outcomes = {accepted(spool, data) for spool in cuts.opened(cuts.at_the_end)}
     assert outcomes == {True, False}
+
+
+def test_a_power_cut_tears_no_addition_but_the_last(tmp_path: Path) -> None:
+    lines = [b'{"run":%d,"destinations":["somewhere"]}' % run for run in (1, 2, 3)]
+
+    def add(spool: Spool) -> None:
+        for line in lines:
+            spool.appendix.append(JOB, line)
+
+    cuts = Cuts(tmp_path, add)
+    found = {tuple(spool.appendix.read(JOB)) for spool in cuts.opened(cuts.any_time)}
+    assert found == {tuple(lines[:count]) for count in range(4)}
+    assert {tuple(spool.appendix.read(JOB)) for spool in cuts.opened(cuts.at_the_end)} == {tuple(lines)}

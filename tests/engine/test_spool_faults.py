@@ -156,6 +156,23 @@ def test_a_record_that_cannot_be_written_leaves_the_old_one(
     write(spool, job)
 
 
+@pytest.mark.parametrize("call", ["create", "write", "sync"])
+def test_an_addition_that_cannot_be_written_is_an_error(spool: Spool, disk: FakeDisk, call: str) -> None:
+    job = accept(spool, b"bytes")
+    disk.fail(call, errno.ENOSPC)
+
+    with pytest.raises(SpoolFull):
+        spool.appendix.append(job, b'{"run":1}')
+
+    spool.appendix.append(job, b'{"run":2}')
+    assert spool.appendix.read(job)[-1] == b'{"run":2}'
+    disk.fail("unlink", errno.EROFS)
+    with pytest.raises(SpoolUnavailable):
+        spool.release(job)
+    spool.release(job)
+    assert not spool.appendix.has(job)
+
+
 def test_what_cannot_be_removed_is_an_error(spool: Spool, disk: FakeDisk) -> None:
     job = accept(spool, b"bytes")
     disk.fail("write_at", errno.EROFS)

@@ -84,6 +84,11 @@ def _no_report(*args: Any, **kwargs: Any) -> Any:
     return Report()
 
 
+def _only_the_sidecar(sidecar: Any, added: list[Any]) -> Any:
+    """`merged` that forgets what was added."""
+    return sidecar
+
+
 FENCE = "if redis.call('HGET', t .. ':fences', 0) ~= fence then"
 _never: Callable[..., None] = lambda *_: None  # noqa: E731
 
@@ -145,6 +150,9 @@ MUTANTS = [
     Mutant(
         "an actor hears of ends that it was not named for",
         {"prelude": ("state == 'succeeded' and 'on_success' or 'on_failure'", "'on_failure'")},
+    ),
+    Mutant(
+        "what was added is not looked for on disk", swaps=(("engine.known", "merged", _only_the_sidecar),), since=4900
     ),
     Mutant("the end of a job is not owed to who asked for it", {"prelude": ("  owe_hook(id, J, state)\n", "")}),
 ]

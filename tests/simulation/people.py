@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from engine import arrivals, operations
+from engine import additions, arrivals, operations
 from engine.digests import Digest
 from engine.errors import EngineError, LedgerUnavailable
 from engine.models import JobSpec, Sidecar, SubmitOptions, TransferPlan, dumps
@@ -34,6 +34,10 @@ class Case:
     plans: list[TransferPlan] = field(default_factory=list)
     accepted: bool = False
     refused: bool = False
+    wishes: list[tuple[float, str]] = field(default_factory=list)
+    """What its client adds after it was accepted: so many seconds later, that destination."""
+    added: set[str] = field(default_factory=set)
+    """Where it goes, too, as its client was told later."""
     distant: bool = False
     """It is an object on the shelf, and only named."""
 
@@ -73,6 +77,9 @@ class Api:
             kernel.trace(f"submission {case.id} is answered with 503")
         finally:
             case.refused = not case.accepted
+        for seconds, name in case.wishes if case.accepted else ():
+            kernel.sleep(seconds)
+            self.add(case, name)
 
     def _receive_slowly(self, case: Case, spec: JobSpec) -> bool:
         """A body that takes its time shows as `receiving`; false when the client leaves, or the job is cancelled."""
@@ -179,6 +186,32 @@ class Api:
             self._mint(tokens)
         except EngineError as error:
             self.world.kernel.trace(f"{action} of {job} is refused: {error}")
+
+    def add(self, case: Case, name: str) -> None:
+        """Add a destination, in the order of `engine.adding`."""
+        try:
+            record = self.door.run(operations.read_jobs([case.id]))[0]
+            if record is None:
+                return
+            additions.check_open(record)
+            if additions.new_destinations(self.desk, record, [name]):
+                additions.check_source(record)
+                plans = self.desk.plans_for(record.spec, [name], int(record.fields["size"]))
+                if name not in [plan.destination for plan in case.plans]:
+                    case.plans = [*case.plans, *plans]
+                wish = additions.wish_of(record, plans, int(time.time() * 1000))
+                if record.spec.source.spooled and self.spool.read_sidecar(case.id) is None:
+                    raise additions.gone()
+                self.spool.appendix.append(case.id, dumps(wish))
+                operation = additions.add(wish, self.world.settings.lease_seconds)
+                verdict, _, tokens = self.door.run(operation)
+                self.world.kernel.trace(f"adding {name} to {case.id}: {verdict}")
+                self._mint(tokens)
+                if verdict not in ("done", "already"):
+                    return
+            case.added.add(name)
+        except EngineError as error:
+            self.world.kernel.trace(f"adding {name} to {case.id} is refused: {error}")
 
     def _mint(self, tokens: list[Token]) -> None:
         try:

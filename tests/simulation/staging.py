@@ -26,6 +26,8 @@ class Disk:
         self.accepted: dict[str, bytes] = {}
         """What was received, for what goes bad on the disk later."""
         self.sidecars: dict[str, bytes] = {}
+        self.more: dict[str, list[bytes]] = {}
+        """What was added to jobs."""
         self.distant: set[str] = set()
         """Jobs whose bytes are somewhere else."""
         self.ends: list[Tombstone] = []
@@ -40,12 +42,47 @@ class Disk:
         return found
 
 
+class Appendix:
+    """`engine.appendix.Appendix` as the engine calls it, on a `Disk`, for one process."""
+
+    def __init__(self, disk: Disk, process: Process) -> None:
+        self.disk = disk
+        self.process = process
+
+    def _effect(self) -> None:
+        self.process.count_effect()
+        self.process.kernel.sleep(0.001)
+
+    def has(self, job_id: str) -> bool:
+        return job_id in self.disk.more
+
+    def read(self, job_id: str) -> list[bytes]:
+        return list(self.disk.more.get(job_id, []))
+
+    def append(self, job_id: str, line: bytes) -> None:
+        self._effect()
+        self.disk.more.setdefault(job_id, []).append(line)
+        self._effect()
+
+    def remove(self, job_id: str, run: int | None) -> bool:
+        if job_id not in self.disk.more:
+            return True
+        self._effect()
+        lines = self.read(job_id)
+        last = max((msgspec.json.decode(line, type=Sidecar).run for line in lines), default=0)
+        if run is not None and last > run:
+            return False
+        self.disk.more.pop(job_id, None)
+        return True
+
+
 class Spool:
     """`engine.spool.Spool` as the engine calls it, on a `Disk`, for one process."""
 
     def __init__(self, disk: Disk, process: Process) -> None:
         self.disk = disk
         self.process = process
+        self.appendix = Appendix(disk, process)
 
     def _effect(self) -> None:
         self.process.count_effect()
@@ -101,7 +138,9 @@ class Spool:
 
     def sidecars(self) -> Iterator[tuple[str, Path]]:
         self._effect()
-        yield from [(job, Path(job)) for job in self.disk.sidecars if job in self.disk.data or job in self.disk.distant]
+        whole = [job for job in self.disk.sidecars if job in self.disk.data or job in self.disk.distant]
+        added = [job for job in self.disk.more if job not in self.disk.sidecars]
+        yield from [(job, Path(job)) for job in [*whole, *added]]
 
     def read_sidecar(self, job_id: str) -> bytes | None:
         self._effect()
@@ -109,6 +148,9 @@ class Spool:
 
     def rewrite_sidecar(self, job_id: str, sidecar: bytes) -> None:
         self._effect()
+        if job_id not in self.disk.sidecars and job_id in self.disk.more:
+            self.disk.more[job_id].append(sidecar)
+            return
         if job_id not in self.disk.sidecars:
             raise EngineError("The job has no file in the spool any more.", code="source_gone")
         self.disk.sidecars[job_id] = sidecar
@@ -131,8 +173,10 @@ class Spool:
     def tidy(self) -> None:
         """There are no packs here: what happens to them is told by tests of their own."""
 
-    def release(self, job_id: str) -> None:
+    def release(self, job_id: str, run: int | None = None) -> None:
         self._effect()
+        if not self.appendix.remove(job_id, run):
+            return
         if self.disk.end_of(job_id) is None:
             raise Violation(f"the file of {job_id} is removed before its end is written down")
         self.disk.sidecars.pop(job_id, None)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 ONE_JOB = frozenset(
     [
         "accept",
+        "add",
         "begun",
         "choose",
         "command",
@@ -250,8 +251,7 @@ class Watch:
         if job in self.tainted or job not in self.world.cases:
             return
         server = self.world.redises.server
-        plans = self.world.cases[job].plans
-        n = next(i for i, plan in enumerate(plans) if plan.destination == provider.name)
+        n = self._places(job).index(provider.name)
         record = server.fields(f"t:{job}/{n}")
         if record.get("state") in TRANSFER_OVER:
             raise Violation(f"{verb} is sent for transfer {job}/{n}, which is {record['state']}")
@@ -261,6 +261,12 @@ class Watch:
             and server.has_receipt(f"{job}/{n}", args[1])
         ):
             raise Violation(f"part {args[1]} of transfer {job}/{n} is sent again, though it is recorded")
+
+    def _places(self, job: str) -> list[str]:
+        """The destinations of a job's transfers."""
+        server = self.world.redises.server
+        count = int(server.fields(f"job:{job}").get("transfers") or 0)
+        return [server.fields(f"t:{job}/{n}").get("destination", "") for n in range(count)]
 
     # -- in the end
 
@@ -321,11 +327,17 @@ class Watch:
             fields["state"] in ("failed", "partially_succeeded")
             and float(fields.get("until") or 0) > world.kernel.now_us / 1000
         )
-        if not kept and (case.id in world.disk.data or case.id in world.disk.sidecars):
+        disk = world.disk
+        if not kept and (case.id in disk.data or case.id in disk.sidecars or case.id in disk.more):
             faults.append(f"the spool still has the file of job {case.id}, which is {fields['state']}")
         if case.plans and world.disk.end_of(case.id) is None:
             faults.append(f"job {case.id} ended without a tombstone")
-        for n, _ in enumerate(case.plans[: int(fields.get("transfers") or 0)]):
+        places = self._places(case.id)
+        if len(places) > len(set(places)):
+            faults.append(f"job {case.id} has two transfers to one destination: {places}")
+        if not case.added <= set(places) and not world.turned_back:
+            faults.append(f"job {case.id} was to go to {case.added}, too, and went to {places}")
+        for n in range(len(places)):
             faults += self._leavings(case, n, world.redises.server.fields(f"t:{case.id}/{n}"))
         return faults
 

@@ -56,6 +56,8 @@ EFFECTS = {
     "adopted",
     "pack_records",
     "pack_writer",
+    "appendix",
+    "known",
     "spool",
     "tombstones",
     "sources",
