@@ -91,8 +91,8 @@ def check_spec(who: Identity, spec: JobSpec, service: Service, options: SubmitOp
     What is looked at is the job as it will be done, with routes expanded and templates filled, not what was asked.
     """
     _check_source(who, spec, service)
-    if who.token and spec.webhook:
-        detail = "A token may name no webhook; whoever mints it may submit with a key."
+    if who.token and spec.webhook not in (None, who.webhook):
+        detail = "A token may name no webhook; whoever makes it names one there."
         raise Problem("forbidden", detail, errors=[{"pointer": "/webhook", "detail": detail}])
     if not who.restricted:
         return spec

@@ -267,15 +267,20 @@ class Client:
         prefix: str | None = None,
         max_size: int | None = None,
         uploads: int | None = None,
+        webhook: str | None = None,
         ttl_seconds: int | None = None,
     ) -> Token:
-        """A short-lived token for a page: for looking at one job, or for uploads narrowed to what is given here."""
+        """A short-lived token for a page: for looking at one job, or for uploads narrowed to what is given here.
+
+        `webhook` is told of the end of each of those uploads; the page itself cannot name one.
+        """
         wish = {
             "job": job,
             "destinations": list(destinations) or None,
             "prefix": prefix,
             "max_size": max_size,
             "uploads": uploads,
+            "webhook": webhook,
             "ttl_seconds": ttl_seconds,
         }
         return msgspec.convert(self._request("POST", "/v1/tokens", json=wish), Token)

@@ -312,6 +312,12 @@ class Desk:
             faults.add("/webhook", str(fault))
         return url
 
+    def check_webhook(self, url: str) -> None:
+        """Raises Invalid unless a job may name this webhook."""
+        faults = Faults()
+        self._webhook(url, faults)
+        faults.raise_if_any()
+
     def _check_key(
         self, spec: JobSpec, options: SubmitOptions, destinations: Sequence[Destination], faults: Faults
     ) -> None:
