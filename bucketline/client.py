@@ -95,6 +95,21 @@ class Client:
         with _opened(file) as opened:
             return self._send(opened, params, headers, on_sent)
 
+    def submit_source(
+        self,
+        source: Mapping[str, str],
+        *,
+        idempotency_key: str | None = None,
+        **options: Unpack[sending.Options],
+    ) -> Job:
+        """Return the job for a file that the server fetches itself, and that is not sent at all.
+
+        `source` is {"path": …} (a file that API and workers see there, below BUCKETLINE_SOURCE_ROOTS), {"url": …} or
+        {"destination": …, "key": …}. The source has to stay as it is until the job has ended.
+        """
+        headers = {} if idempotency_key is None else {"Idempotency-Key": sending.quoted(idempotency_key)}
+        return Job.read(self._request("POST", "/v1/jobs", json=sending.document(source, options), headers=headers))
+
     def _send(
         self,
         file: BinaryIO,

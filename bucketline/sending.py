@@ -28,6 +28,8 @@ class Options(TypedDict, total=False):
     on_conflict: str | None
     checksum: str | None
     priority: str | None
+    webhook: str | None
+    retain_seconds: int | None
 
 
 File = str | os.PathLike[str] | BinaryIO
@@ -40,6 +42,16 @@ def parameters(file: File, options: Options) -> dict[str, str]:
     asked["destinations"] = ",".join(options.get("destinations", ()))
     asked["name"] = options.get("name") or name_of(file)
     return {name: str(value) for name, value in asked.items() if value not in (None, "")}
+
+
+def document(source: Mapping[str, str], options: Options) -> dict[str, object]:
+    """The JSON body that names a source instead of bringing bytes."""
+    asked: dict[str, object] = {name: value for name, value in options.items() if value is not None}
+    if options.get("destinations"):
+        asked["destinations"] = list(options["destinations"])
+    else:
+        asked.pop("destinations", None)
+    return {**asked, "source": dict(source)}
 
 
 def headers(options: Options) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """The client library: typed answers, errors that say what to do, and a wait that survives lost connections."""
 
 import io
+import json
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -36,6 +37,20 @@ def test_a_file_object_is_sent_from_where_it_stands(server: FakeServer) -> None:
         client.submit(body, name="x")
     assert server.uploads[0].body == b"kept"
     assert server.uploads[0].headers["Content-Length"] == "4"
+
+
+def test_a_source_is_named_and_not_sent(server: FakeServer) -> None:
+    with Client() as client:
+        job = client.submit_source(
+            {"path": "/srv/in/a.bin"}, idempotency_key="7", destinations=("media",), labels={"a": "b"}, webhook=None
+        )
+    (sent,) = server.uploads
+    assert json.loads(sent.body) == {
+        "source": {"path": "/srv/in/a.bin"}, "destinations": ["media"], "labels": {"a": "b"},
+    }  # fmt: skip
+    assert (job.state, sent.headers["Content-Type"], sent.headers["Idempotency-Key"]) == (
+        "queued", "application/json", '"7"',
+    )  # fmt: skip
 
 
 def test_what_was_handed_over_is_told(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
