@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from tests.e2e.stack import PATIENCE, PROJECT, Stack
 from tests.servers import eventually, free_port
 
 EXAMPLE = PROJECT / "examples" / "django"
+NOT_OURS = ("node_modules", "var", "static", "__pycache__")
 SECRET = "whsec_" + "ZGphbmdv" * 5
 KEY = "the-key-of-the-shop"
 
@@ -24,6 +26,8 @@ class Site:
 
     def __init__(self, directory: Path, **environ: str) -> None:
         self.directory = directory
+        # A copy, so that nothing is written beside the sources.
+        self.code = shutil.copytree(EXAMPLE, directory / "site", ignore=shutil.ignore_patterns(*NOT_OURS))
         self.bucket = directory / "objects"
         self.handover = directory / "django" / "handover"
         self.handover.mkdir(parents=True)
@@ -58,10 +62,14 @@ class Site:
 
     def start(self, workers: int = 1) -> Self:
         self.stack.start(workers)
+        return self.start_django()
+
+    def start_django(self) -> Self:
+        """Django alone, beside a stack that runs."""
         self.stack.talk.http.headers["Authorization"] = f"Bearer {KEY}"
         self.environ["BUCKETLINE_URL"] = self.stack.talk.url
         subprocess.run(
-            [*self._manage, "migrate", "-v", "0"], cwd=EXAMPLE, env=self.environ, check=True, timeout=PATIENCE
+            [*self._manage, "migrate", "-v", "0"], cwd=self.code, env=self.environ, check=True, timeout=PATIENCE
         )
         with (self.directory / "django.log").open("ab") as log:
             self._django = subprocess.Popen(
@@ -78,7 +86,7 @@ class Site:
                     "--noreload",
                     f"127.0.0.1:{self.port}",
                 ],
-                cwd=EXAMPLE,
+                cwd=self.code,
                 env=self.environ,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
