@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -13,8 +21,11 @@ import pytest
 from standardwebhooks import Webhook
 from tusclient.client import TusClient
 
-from tests.e2e.django_site import SECRET, Site
-from tests.servers import eventually
+from tests import documents
+from tests.e2e.django_site import EXAMPLE, NOT_OURS, SECRET, Site
+from tests.e2e.provider import Provider
+from tests.e2e.stack import PATIENCE, PROJECT, processes_of
+from tests.servers import eventually, free_port
 
 FILM = bytes(range(256)) * 80_000  # some 20 MB: two parts
 
@@ -148,3 +159,63 @@ def test_a_bucketline_that_is_away_is_said(tmp_path_factory: pytest.TempPathFact
             assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
             assert "does not answer" in answer.json()["error"]
         assert site.post("/upload/page/", content=json.dumps({"name": "a", "size": 1})).status_code == 503
+
+
+@pytest.mark.parametrize("package", json.loads((EXAMPLE / "package.json").read_text())["dependencies"].items())
+def test_the_page_is_tried_with_the_packages_that_it_names(package: tuple[str, str]) -> None:
+    """`make test` installs them; see test_django_page.py."""
+    assert f"{package[0]}@{package[1]} " in (PROJECT / "Makefile").read_text()
+
+
+# -- before -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_view_of_before_does_the_same_while_the_browser_waits(tmp_path: Path, provider: Provider) -> None:
+    bucket = {
+        "AWS_STORAGE_BUCKET_NAME": "bucket", "AWS_S3_ENDPOINT_URL": provider.url, "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "AKID", "AWS_SECRET_ACCESS_KEY": "secret",
+    }  # fmt: skip
+    with Site(tmp_path, **bucket) as site:
+        site.start(workers=0)
+        answer = site.post("/upload/before/", files={"file": ("notes.txt", b"Remember the milk.")})
+        assert answer.status_code == 201, answer.text
+        media = site.media(answer.json()["id"])
+    assert (media["state"], media["url"]) == ("succeeded", f"s3://bucket/files/{media['id']}/notes.txt")
+
+
+# -- starting it, and its README --------------------------------------------------------------------------------------
+
+
+def test_one_command_runs_both_and_ends_both(tmp_path: Path) -> None:
+    code = shutil.copytree(EXAMPLE, tmp_path / "site", ignore=shutil.ignore_patterns(*NOT_OURS))
+    port = free_port()
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("BUCKETLINE_", "AWS_"))}
+    own |= {"PATH": f"{Path(sys.executable).parent}:{own['PATH']}", "PYTHONPATH": str(PROJECT), "PYTHONUNBUFFERED": "1"}
+    own |= {"PORT": str(port), "API_PORT": str(free_port())}
+    with (tmp_path / "log").open("wb") as log:
+        running = subprocess.Popen([code / "run"], env=own, stdout=log, stderr=log, start_new_session=True)
+    try:
+        said = lambda: (tmp_path / "log").read_text()  # noqa: E731
+        eventually(lambda: "Bucketline is ready" in said() and "Quit the server" in said(), "both are there", PATIENCE)
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=PATIENCE) as http:
+            headers = {"X-CSRFToken": re.findall(r'"csrf": "(\w+)"', http.get("/").text)[0]}
+            answer = http.post("/upload/path/", files={"file": ("notes.txt", b"milk")}, headers=headers)
+            assert answer.status_code == 202, answer.text
+            found = answer.json()["id"]
+            eventually(lambda: http.get(f"/files/{found}/").json()["state"] == "succeeded", "it is told", PATIENCE)
+        assert (code / "var" / "objects" / "files" / found / "notes.txt").read_bytes() == b"milk"
+        running.terminate()
+        assert running.wait(PATIENCE) == 0
+        eventually(lambda: processes_of(code) == {}, "nothing of it is left", PATIENCE)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(running.pid, signal.SIGKILL)
+        running.wait()
+        print((tmp_path / "log").read_text()[-4000:])
+
+
+def test_what_the_readme_shows_is_what_runs() -> None:
+    sources = "\n".join(path.read_text() for folder in ("media", "project") for path in (EXAMPLE / folder).glob("*.py"))
+    shown = [one.text for one in documents.blocks("examples/django/README.md") if one.language == "python"]
+    assert len(shown) >= 7
+    assert [text for text in shown if text not in sources] == []
