@@ -85,8 +85,10 @@ def _noting_errors(media: MediaFile) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        MediaFile.objects.filter(pk=media.pk, run=0).update(state="refused", error=str(error))
-        if isinstance(error, Refused):
+        refused = isinstance(error, Refused)
+        state = "refused" if refused else "unanswered"
+        MediaFile.objects.filter(pk=media.pk, run=0).update(state=state, error=str(error))
+        if refused:
             media.handed_over.unlink(missing_ok=True)
         raise
 
