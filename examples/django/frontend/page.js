@@ -27,9 +27,6 @@ const uppy = new Uppy({ restrictions: { maxFileSize: page.maxSize } })
     retryDelays: [0, 500, 1000, 2000, 4000, 8000, 16000],
     allowedMetaFields: ["name", "type", "key"],
     storeFingerprintForResuming: false, // each upload has a token of its own, which goes with the page
-    async onBeforeRequest(request, file) {
-      request.setHeader("Authorization", `Bearer ${await tokenOf(file.id)}`);
-    },
   });
 
 // Before the first byte: Django makes a row for each file, and a token that is good for this one file.
@@ -37,21 +34,24 @@ uppy.addPreProcessor(async (ids) => {
   for (const id of ids.filter((one) => !uploads.has(one))) {
     const { name, size } = uppy.getFile(id);
     const media = await post("/upload/page/", JSON.stringify({ name, size }));
-    uploads.set(id, { ...media, watchedWith: media.token });
+    media.watchedWith = media.token;
+    uploads.set(id, media);
     uppy.setFileMeta(id, { key: media.key });
     uppy.setFileState(id, {
       tus: {
+        async onBeforeRequest(request) {
+          request.setHeader("Authorization", `Bearer ${await tokenOf(media)}`);
+        },
         onAfterResponse(_request, response) {
-          uploads.get(id).job = response.getHeader("Bucketline-Job") ?? uploads.get(id).job;
+          media.job = response.getHeader("Bucketline-Job") ?? media.job;
         },
       },
     });
   }
 });
 
-async function tokenOf(id) {
-  const media = uploads.get(id);
-  if (Date.parse(media.expires) - Date.now() < 60_000) {
+async function tokenOf(media) {
+  if (new Date(media.expires) - Date.now() < 60_000) {
     const { token, expires } = await post(`/upload/page/${media.id}/`);
     Object.assign(media, { token, expires });
   }
@@ -62,6 +62,7 @@ uppy.on("upload-success", (file) => {
   const { id, job, watchedWith } = uploads.get(file.id);
   watch(id, file.name, `${page.bucketline}/v1/jobs/${job}/events?access_token=${watchedWith}`);
 });
+uppy.on("upload-error", (file) => (uploads.get(file.id).expires = 0)); // who tries again does so with another token
 uppy.on("file-removed", (file) => uploads.delete(file.id));
 
 // -- through Django --------------------------------------------------------------------------------------------------
