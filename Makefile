@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 PORT   ?= 8000
+SITE_PORT ?= 8080
 # How many test processes; the tests start servers, so more than the cores does not help.
 JOBS   ?= auto
 
@@ -13,11 +14,12 @@ STAMP  := $(VENV)/.made-from-$(shell cat constraints.txt pyproject.toml | cksum 
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test conformance-table check format demo up bench bench-stores constraints clean
+.PHONY: help setup test conformance-table check format demo up example-django bench bench-stores constraints clean
 
 help:
 	@echo 'make demo            set up, start everything, send two files, show what happened (KEEP=dir keeps it)'
 	@echo 'make up PORT=8000    set up, and run Bucketline in the foreground until Ctrl-C'
+	@echo 'make example-django  set up, and run a Django site with a page that uploads, beside a Bucketline'
 	@echo 'make test            set up, and run the whole suite (ARGS="-k name" for a part of it)'
 	@echo 'make check           linter, strict types, layering, the Compose file'
 	@echo 'make bench           side by side with what you would use instead'
@@ -37,15 +39,17 @@ $(STAMP):
 	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $(STAMP)
 
-# Azurite, the emulator of Azure Storage, and a client of tus, for their tests: once, and only where there is npm. Node
-# brings certificates of its own; behind a proxy that re-signs, those of the machine are needed too, and npm would try
-# again for an hour.
-NODE   := $(VENV)/node/.azurite-3.37.0-tus-js-client-4.3.1
+# Azurite, the emulator of Azure Storage, clients of tus, and what the page of examples/django is made of, for their
+# tests: once, and only where there is npm. Node brings certificates of its own; behind a proxy that re-signs, those of
+# the machine are needed too, and npm would try again for an hour.
+NPM    := NODE_EXTRA_CA_CERTS="$${NODE_EXTRA_CA_CERTS:-/etc/ssl/certs/ca-certificates.crt}" timeout 600 \
+          npm install --fetch-retries 1 --no-package-lock --no-audit --no-fund --silent
+NODES  := azurite@3.37.0 tus-js-client@4.3.1 @uppy/core@6.3.1 @uppy/dashboard@6.0.3 @uppy/tus@6.0.0 esbuild@0.28.2
+NODE   := $(VENV)/node/.made-of-$(shell echo $(NODES) | cksum | tr ' ' -)
 $(NODE): | setup
 	@if command -v npm >/dev/null; then \
-	  export NODE_EXTRA_CA_CERTS="$${NODE_EXTRA_CA_CERTS:-/etc/ssl/certs/ca-certificates.crt}"; \
-	  timeout 600 npm install --fetch-retries 1 --prefix $(VENV)/node --no-package-lock --no-audit --no-fund --silent azurite@3.37.0 tus-js-client@4.3.1 && touch $(NODE); \
-	else echo 'npm is not here: the tests of Azure on Azurite, and of tus-js-client, are skipped' >&2; fi
+	  $(NPM) --prefix $(VENV)/node $(NODES) && touch $(NODE); \
+	else echo 'npm is not here: the tests of Azure on Azurite, of tus-js-client and of Uppy are skipped' >&2; fi
 
 test: setup $(NODE)
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
@@ -72,6 +76,11 @@ demo: setup
 
 up: setup
 	$(BIN)/bucketline up --port $(PORT)
+
+# Needs npm, and the network the first time. Ctrl-C ends both.
+example-django: setup
+	cd examples/django && $(NPM) && npm run --silent build
+	PATH="$(CURDIR)/$(BIN):$$PATH" PORT=$(SITE_PORT) API_PORT=$(PORT) examples/django/run
 
 bench: setup
 	$(BIN)/python -m benchmarks $(ARGS)

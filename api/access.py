@@ -94,7 +94,7 @@ def check_spec(who: Identity, spec: JobSpec, service: Service, options: SubmitOp
     """
     _check_source(who, spec, service)
     for name, what in _TOLD.items():
-        if who.token and getattr(spec, name):
+        if who.token and getattr(spec, name) not in (None, getattr(who, name, None)):
             detail = f"A token may name no {what}; whoever mints it may submit with a key."
             raise Problem("forbidden", detail, errors=[{"pointer": f"/{name}", "detail": detail}])
     if not who.restricted:

@@ -95,9 +95,11 @@ class Intake:
         )
 
     def options(self, caller: Caller, gathered: Gathered, own: dict[str, Any]) -> SubmitOptions:
-        """What is asked for so far; who may write to one folder only writes there unless he says where."""
+        """What is asked for so far; who may write to one folder only writes there unless he says where.
+        A token's webhook is that of its jobs.
+        """
         template = placed(caller.who, gathered.get("key"), gathered.get("key_template"))
-        return gathered.options(**own, key_template=template)
+        return gathered.options(**own, key_template=template, webhook=caller.who.webhook)
 
     def check_again(self, caller: Caller, reception: Reception, options: SubmitOptions) -> None:
         """Options that came after the file are looked at like those before it."""

@@ -132,6 +132,7 @@ TOKEN_WISH: Json = {
         "prefix": {"description": "The folder below which every key has to be.", "type": ["string", "null"]},
         "max_size": {"description": "Bytes of one file.", "type": ["integer", "null"], "minimum": 1},
         "uploads": {"type": ["integer", "null"], "minimum": 1, "maximum": TOKEN_MOST_UPLOADS},
+        "webhook": {"description": "Who is told of the end of each upload.", "type": ["string", "null"]},
         "ttl_seconds": {"type": ["integer", "null"], "minimum": 1, "maximum": TOKEN_MOST_SECONDS},
     },
 }

@@ -230,6 +230,7 @@ class TokenView(msgspec.Struct, omit_defaults=True):
     prefix: str | None = None
     max_size: Bytes | None = None
     uploads: Count | None = None
+    webhook: str | None = None
 
 
 class AuditLine(msgspec.Struct, omit_defaults=True):

@@ -18,7 +18,7 @@ from api.problems import Problem, invalid
 from api.service import Json, Service
 from engine.access import Grant, fault_of_narrowing, folder
 
-_UPLOADS = ("destinations", "prefix", "max_size", "uploads")
+_UPLOADS = ("destinations", "prefix", "max_size", "uploads", "webhook")
 _MEMBERS = ("job", *_UPLOADS, "ttl_seconds")
 _TOKEN_ID = re.compile(r"[0-9a-f]{16}")
 
@@ -76,12 +76,19 @@ class Tokens:
             destinations=self._destinations(wish.get("destinations")),
             prefixes=_prefixes(wish.get("prefix")),
             max_size=_number(wish, "max_size", LARGEST_LENGTH),
+            webhook=self._webhook(wish.get("webhook")),
         )
         fault = fault_of_narrowing(caller.who, grant, self._service.reach)
         if fault is not None:
             pointer, detail = fault
             raise Problem("forbidden", detail, errors=[{"pointer": pointer, "detail": detail}])
         return grant
+
+    def _webhook(self, given: Any) -> str | None:
+        if given is None:
+            return None
+        self._service.check_webhook(_text(given, "/webhook"))
+        return str(given)
 
     def _destinations(self, given: Any) -> tuple[str, ...]:
         names = given if isinstance(given, list) else [] if given is None else [given]
@@ -138,4 +145,5 @@ def _view(token_id: str, text: str, expires_ms: int, grant: Grant, uploads: int 
         "prefix": grant.prefixes[0] if grant.prefixes else None,
         "max_size": grant.max_size,
         "uploads": uploads,
+        "webhook": grant.webhook,
     }

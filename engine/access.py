@@ -23,7 +23,7 @@ class Grant(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """What a key or a token allows. Empty destinations or prefixes are no restriction; sizes are bytes.
 
     prefixes: folders, each ends with a slash; a key lies in one when it begins with it, byte for byte. job: only
-    looking at this job is allowed, whatever else is said.
+    looking at this job is allowed, whatever else is said. webhook: told of the end of what a token submits.
     """
 
     scopes: tuple[str, ...] = ()
@@ -31,6 +31,7 @@ class Grant(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     prefixes: tuple[str, ...] = ()
     max_size: int | None = None
     job: str = ""
+    webhook: str | None = None
 
     def has(self, scope: str) -> bool:
         """`admin` has all rights."""
@@ -114,6 +115,11 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def max_size(self) -> int | None:
         return min((grant.max_size for grant in self.grants if grant.max_size is not None), default=None)
+
+    @property
+    def webhook(self) -> str | None:
+        """Who is told of what is submitted with this token: whoever made it said so, and nobody else can."""
+        return self.grants[-1].webhook if self.grants and self.token else None
 
     @property
     def restricted(self) -> bool:

@@ -117,6 +117,10 @@ class AsyncService:
         known = [name for name in names if name in self.configuration.destinations or name in self.configuration.routes]
         return frozenset(self.configuration.expand(known))
 
+    def check_webhook(self, url: str) -> None:
+        """Raises Invalid where a job that names this address as its webhook would be refused."""
+        self.desk.check_webhook(url)
+
     def room(self, size: int | None) -> None:
         """Raises SpoolFull when a body of this size (None: of any) would not fit now."""
         self.spool.room_for(size)

@@ -358,6 +358,12 @@ class Desk:
             faults.add(pointer, f"This server's plugins.toml allows no actor {name[:80]!r}; it allows: {names}.")
         return name
 
+    def check_webhook(self, url: str) -> None:
+        """Raises Invalid unless a job may name this webhook."""
+        faults = Faults()
+        self._webhook(url, faults)
+        faults.raise_if_any()
+
     def _check_key(
         self, spec: JobSpec, options: SubmitOptions, destinations: Sequence[Destination], faults: Faults
     ) -> None:

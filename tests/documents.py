@@ -26,7 +26,7 @@ class Block(NamedTuple):
 
 def documents() -> list[Path]:
     """Every Markdown file that we wrote."""
-    return sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+    return sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").glob("*/*.md")])
 
 
 def read(name: str) -> str:

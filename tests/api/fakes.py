@@ -284,6 +284,10 @@ class FakeService:
         routes = {"everywhere": self.names}
         return frozenset(one for name in names for one in routes.get(name, [name]) if one in self.names)
 
+    def check_webhook(self, url: str) -> None:
+        if not url.startswith("https://"):
+            raise Invalid("Not possible.", errors=[{"pointer": "/webhook", "detail": "An address is needed."}])
+
     def room(self, size: int | None) -> None:
         if self.room_left is not None and (size or 1) > self.room_left:
             raise SpoolFull("The spool has no room.", retry_after=30)

@@ -590,6 +590,7 @@ async def test_a_token_is_shown_once_and_kept_by_nobody(ask: Asker, keys: Keys) 
         ('{"destinations": ["nowhere"]}', "/destinations/0"), ('{"destinations": [7]}', "/destinations/0"),
         ('{"scope": "admin"}', "/scope"), ('{"job": ""}', "/job"), ("[]", ""),
         ('{"job": "01940c9e-0000-7000-8000-000000000001", "uploads": 1}', "/uploads"),
+        ('{"webhook": 7}', "/webhook"), ('{"webhook": "ftp://hooks.example/"}', "/webhook"),
     ],
 )  # fmt: skip
 async def test_a_wish_that_makes_no_sense_is_pointed_at(ask: Asker, keys: Keys, document: str, pointer: str) -> None:
@@ -700,6 +701,22 @@ async def test_a_token_names_nobody_to_be_told(ask: Asker, keys: Keys, name: str
     answer = await ask("POST", f"/v1/jobs?{name}={value}", body=b"x", headers=made)
 
     assert (answer.status, answer.json()["errors"][0]["pointer"]) == (403, f"/{name}")
+
+
+async def test_a_token_carries_the_webhook_of_its_maker(ask: Asker, keys: Keys, service: FakeService) -> None:
+    hook = "https://hooks.example/here"
+    view = await mint(ask, keys.add(), f'{{"webhook": "{hook}"}}')
+    made = bearer(view["token"])
+    kind, body = form(("file", b"x", "a.jpg"), ("file", b"x", "b.jpg"))
+
+    assert view["webhook"] == hook
+    assert (await ask("POST", "/v1/jobs", body=b"x", headers={**made, "content-type": "a/b"})).status == 202
+    assert (await ask("POST", f"/v1/jobs?webhook={hook}", body=b"x", headers=made)).status == 202
+    assert (await ask(*PUT, body=b"x", headers=made)).status == 202
+    assert (await ask("POST", "/v1/jobs", body=body, headers={**made, "content-type": kind})).status == 202
+    assert [job.spec.webhook for job in service.jobs_by_id.values()] == [hook] * 5
+    other = await ask("POST", "/v1/jobs?webhook=https://hooks.example/there", body=b"x", headers=made)
+    assert (other.status, other.json()["errors"][0]["pointer"]) == (403, "/webhook")
 
 
 async def test_uploads_at_the_same_time_never_exceed_the_token(ask: Asker, keys: Keys, service: FakeService) -> None:

@@ -607,13 +607,23 @@ def test_a_stock_client(bucket: Bucket, tmp_path: Path) -> None:
     assert stack.talk.until(bare.url.rpartition("/")[2], "succeeded")["size"] == file.stat().st_size
 
 
+CHUNKS = {"chunkSize": 5 << 20}
+
+
 @pytest.mark.parametrize(
-    "options", [{}, {"chunkSize": 5 << 20}, {"parallelUploads": 3}], ids=["one", "chunks", "parts"]
+    ("package", "options"),
+    [
+        pytest.param("tus-js-client", {}, id="one"),
+        pytest.param("tus-js-client", CHUNKS, id="chunks"),
+        pytest.param("tus-js-client", {"parallelUploads": 3}, id="parts"),
+        pytest.param("@uppy/tus", {}, id="uppy"),
+        pytest.param("@uppy/tus", CHUNKS, id="uppy-chunks"),
+    ],
 )
-def test_the_client_of_browsers_goes_on_after_every_cut(tmp_path: Path, options: dict[str, Any]) -> None:
-    """tus-js-client behind a line that breaks twice."""
+def test_the_client_of_browsers_goes_on_after_every_cut(tmp_path: Path, package: str, options: dict[str, Any]) -> None:
+    """tus-js-client, alone or inside of Uppy, behind a line that breaks twice."""
     modules = Path(sys.prefix) / "node" / "node_modules"
-    needs((modules / "tus-js-client").is_dir(), "tus-js-client")
+    needs((modules / package).is_dir(), package)
     node, file = program("node"), tmp_path / "film.bin"
     with file.open("wb") as stream:
         for number in range(48):
@@ -623,7 +633,8 @@ def test_the_client_of_browsers_goes_on_after_every_cut(tmp_path: Path, options:
         size, key = file.stat().st_size, "/".join(["js", *options])
         with Proxy(urlsplit(stack.talk.url).port or 0) as proxy:
             told = json.dumps({"metadata": {"key": key, "filename": "film.bin"}, **options})
-            command = [node, str(Path(__file__).with_name("tus_client.cjs"))]
+            script = "uppy_client.mjs" if package == "@uppy/tus" else "tus_client.cjs"
+            command = [node, str(Path(__file__).with_name(script))]
             with subprocess.Popen(
                 [*command, f"http://127.0.0.1:{proxy.port}/v1/tus", str(file), told],
                 stdout=subprocess.PIPE, text=True, env={**os.environ, "NODE_PATH": str(modules)},

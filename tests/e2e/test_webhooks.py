@@ -198,6 +198,8 @@ def test_what_may_not_be_connected_to_is_refused(stack: Stack, receiver: Receive
         answer = stack.talk.try_to_submit(b"abc", webhook=url)
         assert answer.status_code == 422, (url, answer.text)
         assert answer.json()["errors"][0]["pointer"] == "/webhook"
+        token = stack.talk.http.post("/v1/tokens", json={"webhook": url})
+        assert (token.status_code, token.json()["errors"]) == (422, answer.json()["errors"])
 
 
 def test_a_redis_that_lost_everything_tells_again_with_the_same_id(stack: Stack, receiver: Receiver) -> None:
