@@ -16,7 +16,7 @@ from api.bodies import Body, expected_digests
 from api.forms import Event, FormParser, PartEnd, PartStart, boundary_of, file_name
 from api.guard import Caller
 from api.life import Life
-from api.limits import FORM_FIELD_BYTES, FORM_OVERHEAD_BYTES, JSON_BODY_BYTES, PROGRESS_SECONDS, Pace
+from api.limits import EAGER_SECONDS, FORM_FIELD_BYTES, FORM_OVERHEAD_BYTES, JSON_BODY_BYTES, PROGRESS_SECONDS, Pace
 from api.options import Gathered, read_json
 from api.problems import Problem, invalid
 from api.service import Json, Reception, Service
@@ -122,12 +122,12 @@ class Intake:
     async def _pour(self, body: Body, reception: Reception) -> None:
         clock = asyncio.get_running_loop().time
         teller = _Teller(reception, self._life)
-        due = clock() + PROGRESS_SECONDS
+        told = clock()
         while chunk := await body.next():
             reception.write(chunk)
-            if clock() >= due or reception.has_more:
+            if clock() >= told + (EAGER_SECONDS if reception.has_more else PROGRESS_SECONDS):
                 teller.tell()
-                due = clock() + PROGRESS_SECONDS
+                told = clock()
         await teller.silence()
 
 

@@ -30,6 +30,7 @@ ALREADY_SECONDS = 2.0
 """How long the events of a finished job, which are all there, may take to be read."""
 RECONNECT_MILLISECONDS = 3000
 PROGRESS_SECONDS = 0.25
+EAGER_SECONDS = 0.01  # where a part more can be sent
 
 HEADER_FIELD_BYTES = 16 * KIB - 2
 """gunicorn's default of 8,190 bytes is too small for generous metadata in one header."""

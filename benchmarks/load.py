@@ -23,6 +23,7 @@ class Load:
     latencies: list[float] = field(default_factory=list)
     seconds: float = 0.0
     refused: int = 0
+    streamed: int = 0  # bytes of the large bodies that were answered meanwhile
 
     @property
     def accepted(self) -> int:
@@ -65,7 +66,7 @@ class _Client:
             self._streams = None
 
 
-async def _stream(port: int, path: str, size: int) -> None:
+async def _stream(port: int, path: str, size: int, load: Load) -> None:
     """Forms with one large file each, one after the other, as fast as they are taken; until it is cancelled."""
     headers, before, after = wire.form("large.bin", size)
     lines = [f"POST {path} HTTP/1.1", "host: 127.0.0.1", f"content-length: {len(before) + size + len(after)}"]
@@ -82,15 +83,19 @@ async def _stream(port: int, path: str, size: int) -> None:
             status = int((await reader.readuntil(b"\r\n\r\n")).split(b" ", 2)[1])
             if status >= 300:
                 raise RuntimeError(f"a large form was answered with {status}")
+            load.streamed += size
         finally:
             writer.close()
 
 
 async def _beside(port: int, path: str, request: bytes, *, count: int, clients: int, streams: int, size: int) -> Load:
+    beside = Load()
     async with asyncio.TaskGroup() as group:
-        large = [group.create_task(_stream(port, path, size)) for _ in range(streams)]
+        large = [group.create_task(_stream(port, path, size, beside)) for _ in range(streams)]
         await asyncio.sleep(STREAMING_SECONDS)
+        beside.streamed = 0
         load = await _drive(port, request, seconds=None, count=count, clients=clients)
+        load.streamed = beside.streamed
         for task in large:
             task.cancel()
     return load

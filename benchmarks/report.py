@@ -11,6 +11,7 @@ from benchmarks.targets import TARGETS, Target
 
 HEADS = {
     "mb_per_s": "MB/s",
+    "large_mb_per_s": "large bodies MB/s",
     "cpu_s_per_gb": "CPU-s/GB",
     "worker_cpu_s_per_gb": "of it the worker",
     "peak_mb": "peak MB",

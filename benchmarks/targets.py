@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmarks.figures import Results, ratio, readable
+from benchmarks.figures import MB, Results, ratio, readable
 from benchmarks.peers import senders
 from benchmarks.scenarios import carrying, forms, idle, latency, manyparts, pickup
 from benchmarks.stacks import Bare, Bucketline, Origin
@@ -71,6 +71,10 @@ def _slower_half(results: Results) -> float | None:
     return ratio(slower, results.median(carrying.THROUGH, OURS, "mb_per_s"))
 
 
+def _line(results: Results) -> float | None:
+    return ratio(carrying.LINE / MB, results.median(carrying.ON_A_LINE, OURS, "mb_per_s"))
+
+
 CLOUD = "No cloud library in the API process"
 
 
@@ -91,6 +95,7 @@ TARGETS = (
     Target("Spool to sink: worker's peak memory", _own(carrying.CARRYING, "peak_mb"), 120, False, "MB"),
     Target("Ingest: throughput, × bare app", _against(carrying.INGEST, "mb_per_s", Bare.name), 0.8, True, "×"),
     Target("Client to sink, × the time of the slower half", _slower_half, 1.4, False, "×"),
+    Target("The same on a line of 250 MB/s, × the time of the line", _line, 1.4, False, "×"),
     Target("10,000 parts: Redis memory", _parts("redis_kib", MANY), 1024, False, "KiB"),
     Target("Redis commands per part, 10,000 against 1,000 parts", _growth("commands_per_part"), 10, False, "%"),
     Target("CPU per part, 10,000 against 1,000 parts", _growth("cpu_ms_per_part"), 25, False, "%"),

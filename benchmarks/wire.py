@@ -93,6 +93,9 @@ def _answer(connection: http.client.HTTPConnection, started: float) -> Answer:
     return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, body, at, seconds)
 
 
+PACED = 1 << 20
+
+
 def send_file(
     port: int,
     method: str,
@@ -104,8 +107,12 @@ def send_file(
     after: bytes = b"",
     headers: Mapping[str, str] | None = None,
     timeout: float = 300.0,
+    rate: float | None = None,
 ) -> Answer:
-    """Send the first `size` bytes of a file as a body, between two pieces of framing. Raises Refused."""
+    """Send the first `size` bytes of a file as a body, between two pieces of framing. Raises Refused.
+
+    rate: of the client's line, in bytes per second.
+    """
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
     try:
         started = time.monotonic()
@@ -115,7 +122,10 @@ def send_file(
             connection.putheader(name, value)
         connection.endheaders(before or None)
         with file.open("rb") as source:
-            connection.sock.sendfile(source, 0, size)
+            for offset in range(0, size, PACED) if rate else [0]:
+                connection.sock.sendfile(source, offset, min(PACED, size - offset) if rate else size)
+                if rate:
+                    time.sleep(max(0.0, started + (offset + PACED) / rate - time.monotonic()))
         if after:
             connection.sock.sendall(after)
         return _answer(connection, started)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from engine.service import AsyncService
 
 RECEPTION_SECONDS = 60.0
+EARLY_BYTES = 4 << 20
+"""When so much has come, it is looked at whether the rest is waited for."""
 SHOWN_AFTER_SECONDS = (
     0.25  # what is received sooner never shows as `receiving`: one call to Redis less for every small file
 )
@@ -70,7 +72,7 @@ class Candidate:
         self._retained = retained
         self._plans = list(plans)
         self._registered = False
-        self._next_part = next_part(plans, 0)
+        self._next_part = next_part(plans, 0) if plans else EARLY_BYTES
         self._keeper = asyncio.get_running_loop().create_task(self._keep_alive())
 
     @property
@@ -96,7 +98,8 @@ class Candidate:
         elif not self._plans:
             await self._begin_early()
         readable = self._content.readable
-        self._next_part = next_part(self._plans, readable)
+        if self._plans:
+            self._next_part = next_part(self._plans, readable)
         heard = await self._service.ledger.run(arrivals.received(self.spec.id, self.received, self._seconds, readable))
         if heard.state in ("cancelling", "cancelled"):
             raise Conflict("The job was cancelled while its file was being received.")
@@ -113,7 +116,8 @@ class Candidate:
 
     async def _begin_early(self) -> None:
         found = self._service.desk.early(self.spec, self._size, self._content.head)
-        if found is None or self._content.readable < min(plan.part_size for plan in found[1]):
+        self._next_part = next_part(found[1], 0) if found is not None else math.inf
+        if found is None or not self.has_more:
             return
         self.spec, self._plans = found
         await self._service.ledger.run(self._service.early(self.spec, self._plans, self._size or 0, lost=False))
@@ -214,8 +218,8 @@ class Reception(Candidate):
 
 def next_part(plans: Sequence[TransferPlan], readable: int) -> float:
     """How many bytes have to be there until one more part can be sent."""
-    least = min((plan.part_size for plan in plans), default=0)
-    return (readable // least + 1) * least if least else math.inf
+    least = min(plan.part_size for plan in plans)
+    return (readable // least + 1) * least
 
 
 async def accept_all(

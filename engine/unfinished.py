@@ -9,7 +9,7 @@ from typing import BinaryIO, cast
 from backends.body import FileRange
 from backends.checksums import crc32c
 
-_READ_SIZE = 1 << 20
+_READ_SIZE = 256 << 10
 
 
 class UnfinishedSource:
@@ -25,9 +25,10 @@ class UnfinishedSource:
     def body(self, offset: int, size: int) -> UnfinishedBody:
         """A range, read once for its CRC32C: nobody else has told it yet. Raises ShortBody when it is not all there."""
         crc = 0
+        block = memoryview(bytearray(min(_READ_SIZE, size)))  # one that stays in the cache of the processor
         with FileRange.of(self._fd, self._name, size, offset) as reader:
-            while data := reader.read(_READ_SIZE):
-                crc = crc32c(data, crc)
+            while count := reader.readinto(block):
+                crc = crc32c(block[:count], crc)
         return UnfinishedBody(self._fd, self._name, offset, size, crc)
 
     def intact(self, offset: int, size: int) -> bool:

@@ -14,6 +14,8 @@ from benchmarks.stacks import Bare, Bucketline
 CARRYING = "1 file, 16 MiB parts: spool to sink"
 INGEST = "1 raw body: client to fsynced file"
 THROUGH = "1 raw body: client to object in the sink"
+ON_A_LINE = "The same, from a client with a line of 250 MB/s"
+LINE = 250 * MB
 
 
 class JobFailed(Exception):
@@ -77,17 +79,20 @@ def ours(stack: Bucketline, sink: Sink, file: Path, number: int) -> list[Sample]
     return [Sample(INGEST, stack.name, ingest), Sample(CARRYING, stack.name, carried)]
 
 
-def through(root: Path, sink: Sink, file: Path, number: int) -> Sample:
+def through(root: Path, sink: Sink, file: Path, number: int) -> list[Sample]:
     """One job from its first byte until it succeeded, sent while it is received; by a stack of its own that is warm."""
-    size = file.stat().st_size
     with Bucketline(root, sink, pipelining=True) as stack:
-        for turn in range(2):
-            sink.reset()
-            everything = stack.pids()
-            used = processes.cpu_seconds(everything)
-            answer = wire.send_file(stack.port, "PUT", f"/v1/objects/sink/through/{number}/{turn}", file, size)
-            ended, job = wire.events(stack.port, f"/v1/jobs/{answer.json()['id']}/events")
-            used = processes.cpu_seconds(everything) - used
-            succeeded(job)
-    seconds = ended - answer.at + answer.seconds
-    return Sample(THROUGH, Bucketline.name, {"mb_per_s": size / MB / seconds, "cpu_s_per_gb": used / (size / GB)})
+        runs = [_through(stack, sink, file, f"{number}/{turn}", rate) for turn, rate in enumerate((None, None, LINE))]
+    return [Sample(THROUGH, Bucketline.name, runs[1]), Sample(ON_A_LINE, Bucketline.name, runs[2])]
+
+
+def _through(stack: Bucketline, sink: Sink, file: Path, key: str, rate: float | None) -> dict[str, float]:
+    sink.reset()
+    size, everything = file.stat().st_size, stack.pids()
+    used = processes.cpu_seconds(everything)
+    answer = wire.send_file(stack.port, "PUT", f"/v1/objects/sink/through/{key}", file, size, rate=rate)
+    ended, job = wire.events(stack.port, f"/v1/jobs/{answer.json()['id']}/events")
+    used = processes.cpu_seconds(everything) - used
+    succeeded(job)
+    seconds = answer.seconds + ended - answer.at
+    return {"mb_per_s": size / MB / seconds, "cpu_s_per_gb": used / (size / GB)}

@@ -33,6 +33,7 @@ def beside(stack: Either, sink: Sink, count: int) -> Sample:
             "forms_per_s": run.accepted / run.seconds,
             "p50_ms": percentile(run.latencies, 50) * 1000,
             "p99_ms": percentile(run.latencies, 99) * 1000,
+            "large_mb_per_s": run.streamed / MB / run.seconds,
             "samples": float(run.accepted),
         },
     )
