@@ -157,6 +157,17 @@ class Sink:
             found.append(Arrival(float(at), operation, unquote(path).removeprefix(f"/{BUCKET}/"), int(size)))
         return found
 
+    def wait_quiet(self, seconds: float) -> None:
+        """Return once nothing has arrived for a second. Raises TimeoutError."""
+        deadline = time.monotonic() + seconds
+        self.arrivals()
+        while True:
+            time.sleep(1.0)
+            if not self.arrivals():
+                return
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the sink is still busy after {seconds:.0f} s")
+
     def wait_stored(self, count: int, seconds: float) -> None:
         """Return once `count` objects are stored. Raises TimeoutError."""
         deadline = time.monotonic() + seconds

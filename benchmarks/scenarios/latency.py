@@ -6,7 +6,7 @@ import os
 
 from benchmarks import load
 from benchmarks.figures import MB, Sample, percentile
-from benchmarks.scenarios.forms import Either, settle
+from benchmarks.scenarios.forms import DRAIN_SECONDS, Either, settle
 from benchmarks.sink import Sink
 
 SCENARIO = "Small forms (16 KiB, 32 clients) while 4 bodies of 32 MB stream, 2 processes each"
@@ -26,6 +26,7 @@ def beside(stack: Either, sink: Sink, count: int) -> Sample:
     if run.refused or warm.refused:
         raise RuntimeError(f"{stack.name} refused {run.refused + warm.refused} of {count} forms")
     settle(stack, sink, warm.accepted + run.accepted)
+    sink.wait_quiet(DRAIN_SECONDS)  # the last large bodies go on after their client has left
     return Sample(
         SCENARIO,
         stack.name,
