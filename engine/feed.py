@@ -215,15 +215,10 @@ class Feed:
         `state` carry the whole job.
         """
         with self.watching(None) as bell:
-            first, newest = await self._ask(self._ledger.bounds("feed"))
+            _, newest = await self._ask(self._ledger.bounds("feed"))
             after = newest
-            if (
-                last is not None
-                and _STREAM_ID.fullmatch(last)
-                and first != "0-0"
-                and _order(first) <= _order(last) <= _order(newest)
-            ):
-                after = last
+            if last is not None and _STREAM_ID.fullmatch(last) and _order(last) <= _order(newest):
+                after = last  # of what was trimmed away since, the rest is told
             while True:
                 bell.clear()
                 recent = self._recent.behind(after)

@@ -317,9 +317,17 @@ async def test_all_events_are_replayed_over_many_pages(
     assert [event.data["id"] for event in events] == jobs[1:]
 
 
+async def test_a_place_that_was_trimmed_away_is_the_first_that_is_kept(service: AsyncService) -> None:
+    await submitted(service, key="before")
+
+    (event,) = await first(service.events(None, "1-1"), 1)
+
+    assert event.data["name"] == "before"
+
+
 async def test_an_unknown_place_in_the_feed_is_now(service: AsyncService) -> None:
     await submitted(service, key="before")
-    watching = asyncio.ensure_future(first(service.events(None, "1-1"), 1))
+    watching = asyncio.ensure_future(first(service.events(None, "9999999999999-1"), 1))
     await until(lambda: bool(service.feed._everything))
 
     async def keep_submitting() -> None:
