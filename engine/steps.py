@@ -172,11 +172,16 @@ def part(work: Work) -> Step:
         proved = _compare(receipt, body)
     except IntegrityError as error:
         if not work.source.intact(offset, size):
-            raise SourceCorrupt(
-                f"Bytes {offset} to {offset + size - 1} of the source are not those that were accepted."
+            raise _spoilt(
+                work, f"Bytes {offset} to {offset + size - 1} of the source are not those that were accepted."
             ) from error
         raise
     return Recorded(size, pack_receipt(receipt.etag, receipt.checksum, body.crc32c, held.attempt), proved)
+
+
+def _spoilt(work: Work, detail: str) -> SourceCorrupt:
+    """Bytes in our spool are ours to keep; those that stay with their owner were changed by somebody."""
+    return SourceCorrupt(detail, code="source_corrupt" if work.lease.spec.source.spooled else "source_changed")
 
 
 def _compare(receipt: Receipt, body: Body) -> bool:
@@ -250,7 +255,7 @@ def whole(work: Work) -> Step:
             info = yield from _in_one_go(work, key, body, options)
     except IntegrityError as error:
         if not work.source.intact(0, held.size):
-            raise SourceCorrupt("The source is not what was accepted.") from error
+            raise _spoilt(work, "The source is not what was accepted.") from error
         raise
     if "PutsWhole" not in work.abilities:
         yield from _close_strays(work, all_of_them=True)

@@ -11,6 +11,7 @@ begin_again(tid, T)
 if redis.call('HGET', job_key(job_of(tid)), 'state') == 'receiving' then      -- see accept.lua: others go first
   redis.call('ZREM', claim_of(T), tid)
   queue_up(claim_of(T), tid)
+  if T.whole == '1' then redis.call('HSET', t, 'hold', 'receiving') end
   look_soon(redis.call('ZRANGE', claim_of(T), 0, 0)[1], now)
 end
 look_soon(tid, now)

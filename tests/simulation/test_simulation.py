@@ -26,6 +26,7 @@ KEPT = {
     142: "a forgotten job came back with the next worker",
     370: "cancel while the answer of a begin was lost: its session stayed open",
     3177: "a lost session was taken for lost work, because one look at the object failed",
+    9817: "a transfer that takes the whole file in one call began again while the file was still being received",
     10221: "the session of a complete that was refused, our object being there already, stayed open",
     17879: "a corrupt object was taken for the right one: nobody had read its source whole, so its size was enough",
     23404: "the same, when the object was found again behind a lost session",
