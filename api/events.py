@@ -122,7 +122,8 @@ def _last_event_id(req: falcon.asgi.Request) -> str | None:
         if name != "last_event_id":
             unknown_parameter(name, ("last_event_id",))
         asked = value
-    last = req.get_header("Last-Event-ID") or asked
-    if last is not None and (len(last) > 128 or not last.isprintable()):
-        raise invalid("/last_event_id", "This is not the id of an event.", code="bad_cursor")
-    return last or None
+    told = req.get_header("Last-Event-ID")
+    for one in (told, asked):
+        if one is not None and (len(one) > 128 or not one.isprintable()):
+            raise invalid("/last_event_id", "This is not the id of an event.", code="bad_cursor")
+    return told or asked or None

@@ -97,8 +97,9 @@ PARAMETERS: dict[str, Json] = {
     "idempotency_key": parameter("Idempotency-Key", "header", "`\"…\"`: a request that was answered is not done twice, "
         f"but answered again, for a day. Of {MOST_CHARACTERS} characters at most; the quotes may be left out.", {
         **TEXT, "pattern": f"^(?:{QUOTED}|{PLAIN})$", "maxLength": MOST_CHARACTERS}),
-    "last_event_id": parameter("Last-Event-ID", "header", "Where the reader left off.", TEXT),
-    "last_event_id_query": parameter("last_event_id", "query", "The same, for a first connection.", TEXT),
+    "last_event_id": parameter("Last-Event-ID", "header", "Where the reader left off.", {**TEXT, "maxLength": 128}),
+    "last_event_id_query": parameter("last_event_id", "query", "The same, for a first connection.", {
+        **TEXT, "maxLength": 128}),
     "request_id": parameter("X-Request-ID", "header", "1 to 128 of `A-Z a-z 0-9 . _ ~ : / + = @ -`: echoed, logged, "
         "and kept with the job. One of another form is replaced by a new one.", TEXT),
     "traceparent": parameter("traceparent", "header", "W3C trace context: logged, kept with the job, sent along with "
