@@ -4,7 +4,8 @@ local id, bytes, reception, readable = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[
 local v = redis.call('HMGET', job_key(id), 'state', 'transfers', 'abandoned')
 local state = v[1] or ''
 if state ~= 'receiving' then return {state} end
-if v[3] then return {v[3] == 'expire' and 'expired' or 'cancelled'} end
+-- Given up while it was silent, and it lives: to it that is a ledger that lost it, and it begins again when all is taken back.
+if v[3] then return {v[3] == 'expire' and 'expired' or ''} end
 redis.call('HSET', job_key(id), 'received', bytes, 'updated', now)
 redis.call('ZADD', P .. 'receiving', now + reception, id)
 local answer = {state}

@@ -113,7 +113,7 @@ def test_a_client_that_leaves_leaves_nothing_at_the_provider(books: Books) -> No
     come(books, 1)
     books.begin()
     assert books.run(arrivals.discard(job_id()))
-    assert books.run(arrivals.received(job_id(), SIZE, 60)).state == "cancelled"
+    assert books.run(arrivals.received(job_id(), SIZE, 60)).state == ""
 
     held = books.lease()
     assert (held.step, held.ending, held.session) == ("end", "cancelled", {"id": "session-1"})
@@ -141,6 +141,23 @@ def test_a_dead_reception_is_taken_back(books: Books) -> None:
 
     books.ended(books.lease(mint=2))
     assert books.read() is None
+
+
+def test_a_reception_that_was_given_up_too_early_begins_again(books: Books) -> None:
+    begin(books)
+    come(books, 1)
+    books.begin()
+    books.later(61)
+    books.sweep()
+    assert come(books, 2) == Heard("", [])
+    books.run(arrivals.receive(spec_of(), SIZE, 60))
+    assert not books.run(arrivals.early(spec_of(), [plan_of()], SIZE, 30, True)), "it is still being taken back"
+
+    books.ended(books.lease(mint=2))
+    begin(books, lost=True)
+    assert come(books, 2).tokens
+    assert books.accept().made
+    assert books.finish().final == "succeeded"
 
 
 def test_a_reception_that_was_given_up_too_early_is_accepted_all_the_same(books: Books) -> None:
