@@ -17,7 +17,8 @@ class Proxy:
         self._flowing = threading.Event()
         self._flowing.set()
         self._refused = 0.0
-        self._left = inf
+        self._left: float = inf
+        self._later: list[float] = []
         self._open: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._threads: list[threading.Thread] = []
@@ -44,9 +45,14 @@ class Proxy:
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
 
-    def cut_after(self, count: int) -> None:
-        """Break every connection when so many more bytes have come from clients."""
-        self._left = count
+    def cut_after(self, *counts: int) -> None:
+        """Break every connection when so many more bytes have come from clients, and again after so many more."""
+        self._left, *self._later = counts
+
+    @property
+    def has_cut(self) -> bool:
+        """Whether all of those breaks have happened."""
+        return self._left == inf
 
     def lead_to(self, port: int) -> None:
         """Where new connections go from now on."""
@@ -94,7 +100,7 @@ class Proxy:
                 self._flowing.wait()
                 if from_client and len(data) >= self._left:
                     sink.sendall(data[: int(self._left)])
-                    self._left = inf
+                    self._left = self._later.pop(0) if self._later else inf
                     self.cut()
                     break
                 self._left -= len(data) if from_client else 0

@@ -71,6 +71,7 @@ def test_jobs_under_way_begin_again_at_the_new_provider(
 def test_a_broken_file_changes_nothing(make_stack: MakeStack, provider: Provider) -> None:
     stack = make_stack(provider.table("media")).start()
     assert destination(stack) == "s3"
+    stack.sweeps(1)  # the worker has read the file, too
     edit(stack, provider.table("media").replace('"s3"', '"s4"'))
     ready = lambda: stack.talk.http.get("/readyz").json()["checks"]["config"]  # noqa: E731
     eventually(lambda: "s4" in ready()["detail"], "the fault is shown", 20)
