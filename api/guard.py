@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,11 +24,13 @@ from api.limits import FORM_OVERHEAD_BYTES, JSON_BODY_BYTES
 from api.loopback import check_host, check_origin
 from api.once import Attempt, Replay, attempt
 from api.problems import CONTENT_TYPE, Problem, from_engine
+from api.routes import Routes
 from api.service import Service
 from api.tracing import traceparent_of
 from api.tus_headers import MARKS, capabilities, is_tus
 from engine.access import ANYBODY, Identity
 from engine.errors import EngineError
+from engine.measures import METHODS
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -109,6 +112,7 @@ class Guard:
         max_size: int | None = None,
         cors: Cors | None = None,
         access_log: AccessLog | None = None,
+        routes: Routes | None = None,
     ) -> None:
         self._application = application
         self._room = room
@@ -119,6 +123,7 @@ class Guard:
         self._max_size = max_size
         self._cors = cors or Cors()
         self._access_log = access_log
+        self._routes = routes or Routes()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -138,8 +143,14 @@ class Guard:
         try:
             await self._serve(scope, receive, marked, entry)
         finally:
+            self._count(scope, entry, marked.status)
             if self._access_log is not None:
                 self._access_log.tell(entry, marked.status, marked.sent)
+
+    def _count(self, scope: Scope, entry: Entry, status: int) -> None:
+        method = scope["method"] if scope["method"] in METHODS else "other"
+        seconds = time.perf_counter() - entry.began
+        self._service.counters.request(method, self._routes.of(scope["path"]), status, seconds)
 
     def _request_id(self, headers: Headers) -> str:
         """The client's own, if it has the form of one and is no secret: it ends up in logs."""

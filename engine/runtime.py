@@ -18,6 +18,7 @@ from backends.checksums import crc32c_value
 from backends.config import Configuration
 from backends.registry import Destination
 from engine.config import Settings
+from engine.counters import Counters
 from engine.drawn import DrawnSource, Origin
 from engine.endings import Undertaker
 from engine.errors import EngineError
@@ -47,10 +48,11 @@ def abilities_of(backend: object) -> frozenset[str]:
 
 @dataclass(slots=True)
 class Errand:
-    """One lease being worked in this process. `lost` is set when its time ran out or somebody else has it."""
+    """One lease worked in this process since `began`. `lost`: its time ran out, or somebody else has it."""
 
     lease: Lease
     renewed_at: float
+    began: float = 0.0
     outcome: Outcome | None = None
     lost: bool = False
 
@@ -89,6 +91,7 @@ class Runtime:
     errands: dict[str, Errand] = field(default_factory=dict)
     """What this process has in hand, by fence."""
     owed: set[str] = field(default_factory=set)
+    counters: Counters = field(default_factory=Counters)
     plugins: PluginsFile | None = None
     """Where `configuration` comes from, when it may change."""
     _stores: dict[str, Store] = field(default_factory=dict)

@@ -40,6 +40,7 @@ from engine.restarts import remember_restart
 from engine.settler import Settler
 from engine.spool import Spool
 from engine.submission import Desk, wanted_digests
+from engine.telling import Telling
 from engine.tending import Tending
 from engine.uploads import Uploads
 from engine.views import job_view, parts_view
@@ -75,18 +76,23 @@ class AsyncService:
         self.uploads = Uploads(self)
         self.add_destinations = Adding(self).add
         self._tending = Tending(self)
+        self._telling = Telling(self)
+        self.counters = self._telling.counters
+        self.measured = self._telling.found
 
     async def start(self) -> None:
         """Opens the spool and starts the minter. Redis may be away: requests then say so."""
         await asyncio.to_thread(self.spool.open)
         self.minter.start()
         self._following = asyncio.create_task(self._follow())
+        self._telling.start()
 
     async def stop(self) -> None:
         if self._following is not None:
             self._following.cancel()
         await self.feed.stop()
         await self.uploads.stop()
+        await self._telling.stop()
         await asyncio.to_thread(self.minter.stop)
         await self.ledger.close()
         self.spool.close()

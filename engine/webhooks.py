@@ -122,6 +122,8 @@ class Courier:
             return
         attempt, after = self._tell(record, delivery, standing.created_ms)
         new, delay = decide(standing, attempt, runtime.settings.webhook_waits, runtime.jitter(), after)
+        kind, outcome = "actor" if about.actor else "webhook", "retry" if new.state == "pending" else new.state
+        runtime.counters.delivery(kind, outcome)
         runtime.ledger.run(operations.note_hook(delivery, dumps(new), delay, found))
         if new.state in ("failed", "disabled"):
             log.warning("a delivery is given up", webhook=delivery, status=attempt.status, error=attempt.error)

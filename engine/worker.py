@@ -78,6 +78,7 @@ def run(settings: Settings, *, name: str | None = None) -> int:
     from engine.middleware.leasing import renew_forever
     from engine.middleware.progress import flush_forever
     from engine.sweeper import Sweeper
+    from engine.telling import count_forever, tell
     from engine.webhooks import Courier
 
     logging.getLogger("dramatiq.worker.WorkerThread").setLevel(
@@ -108,6 +109,7 @@ def run(settings: Settings, *, name: str | None = None) -> int:
     for target in (
         lambda: renew_forever(runtime),
         lambda: flush_forever(runtime),
+        lambda: count_forever(runtime),
         lambda: _follow(runtime, look),
         sweeper.forever,
         Courier(runtime).forever,
@@ -117,6 +119,7 @@ def run(settings: Settings, *, name: str | None = None) -> int:
     stop.wait()
     _drain(runtime, broker, worker)
     runtime.undertaker.stop()
+    tell(runtime)
     broker.close()
     runtime.close()
     return 0

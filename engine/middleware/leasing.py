@@ -47,7 +47,7 @@ class Leasing(Middleware):
             raise SkipMessage(f"no lease: {type(error).__name__}") from error
         if isinstance(found, str):
             raise SkipMessage(found)
-        errand = Errand(found, asked_at)
+        errand = Errand(found, asked_at, self.runtime.monotonic())
         self.runtime.errands[errand.lease.fence] = errand
         current.set(errand)
         structlog.contextvars.bind_contextvars(**errand.lease.spec.trace)

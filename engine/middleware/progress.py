@@ -41,6 +41,8 @@ class Progress(Middleware):
             return
         assert isinstance(broker, WakingBroker)
         held = errand.lease
+        size = errand.outcome.size if isinstance(errand.outcome, Recorded) else held.size
+        self.runtime.counters.done(held, self.runtime.monotonic() - errand.began, size)
         try:
             onward = report(self.runtime, broker, held, operation_of(self.runtime, held, errand.outcome))
         except LedgerUnavailable:

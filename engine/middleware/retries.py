@@ -47,6 +47,7 @@ class Retries(Middleware):
             problem["retryable"] = True
         problem["attempt"] = held.attempt
         self._tell(held, decision, problem)
+        self.runtime.counters.failed(held, problem["code"], decision.kind)
         try:
             report(self.runtime, broker, held, operations.fail(held, decision.kind, problem, decision.delay_ms))
         except LedgerUnavailable:
