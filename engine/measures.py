@@ -42,6 +42,8 @@ OVERFLOW = "+Inf"
 SUM = "sum"
 OUTCOMES = frozenset({"ok", "given_back", "other", BackendError.code, *TITLES, *BY_CODE})
 """How an attempt can end: the codes of docs/problems.md, and three words more. A backend's own codes are `other`."""
+DECISIONS = ("retry", "restart", "fail", "give_up")
+DELIVERED = ("delivered", "retry", "failed", "disabled")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 MEASURES = {
@@ -102,8 +104,8 @@ def bound_of(measure: Measure, value: float) -> str:
 
 def read_counts(counts: Mapping[str, str], destinations: Iterable[str]) -> Found:
     """What the ledger has added up, as far as this version knows it and plugins.toml still has the destination."""
-    found: Found = {}
     known = frozenset(destinations)
+    found = _zeros(known)
     for name, value in counts.items():
         family, *labels = name.split("\t")
         measure = MEASURES.get(family)
@@ -115,6 +117,15 @@ def read_counts(counts: Mapping[str, str], destinations: Iterable[str]) -> Found
             continue
         found.setdefault(family, {})[tuple(labels)] = float(value)
     return found
+
+
+def _zeros(destinations: Iterable[str]) -> Found:
+    """What has not happened yet, and is watched: Prometheus sees no increase in a series that begins with its first."""
+    return {
+        "bucketline_part_attempts_total": {(name, "ok"): 0 for name in destinations},
+        "bucketline_failures_total": {(name, word): 0 for name in destinations for word in DECISIONS},
+        "bucketline_deliveries_total": {(kind, outcome): 0 for kind in ("webhook", "actor") for outcome in DELIVERED},
+    }
 
 
 def read_totals(totals: Mapping[str, int]) -> Found:

@@ -16,7 +16,7 @@ from engine import config as engine_config
 from engine.errors import TITLES
 from engine.measures import MEASURES
 from engine.models import JOB_TRANSITIONS, TRANSFER_TRANSITIONS
-from tests import documents
+from tests import documents, monitoring
 from tests.documents import ROOT
 from tests.unit.test_layering import EFFECTS, PURE
 
@@ -248,3 +248,9 @@ def test_the_documented_metrics_are_those_there_are() -> None:
             documented[name.strip("`")] = (kind, tuple(re.findall(r"`(\w+)`", labels)))
 
     assert documented == {one.name: (one.kind, one.labels) for one in MEASURES.values()}
+
+
+def test_the_documented_alerts_are_those_there_are() -> None:
+    assert set(re.findall(r"`(Bucketline[A-Z]\w+)`", documents.read("docs/metrics.md"))) == {
+        rule["alert"] for rule in monitoring.rules()
+    }
