@@ -29,6 +29,7 @@ from engine.plugins_file import PluginsFile
 from engine.records import Lease
 from engine.retry import GivenBack, Policy
 from engine.sources import PathSource
+from engine.spans import Span, Spans
 from engine.spool import Spool
 from engine.steps import Outcome, Source
 from engine.stored import StoredOrigin
@@ -54,6 +55,7 @@ class Errand:
     renewed_at: float
     began: float = 0.0
     outcome: Outcome | None = None
+    span: Span | None = None
     lost: bool = False
 
 
@@ -92,6 +94,7 @@ class Runtime:
     """What this process has in hand, by fence."""
     owed: set[str] = field(default_factory=set)
     counters: Counters = field(default_factory=Counters)
+    spans: Spans = field(default_factory=Spans)
     plugins: PluginsFile | None = None
     """Where `configuration` comes from, when it may change."""
     _stores: dict[str, Store] = field(default_factory=dict)
@@ -229,3 +232,4 @@ class Runtime:
         if self._web is not None:
             self._web.close()
         self.ledger.close()
+        self.spans.close()

@@ -38,6 +38,7 @@ from engine.records import JobRecord
 from engine.repeats import Repeats, superseded
 from engine.restarts import remember_restart
 from engine.settler import Settler
+from engine.spans import spans_of
 from engine.spool import Spool
 from engine.submission import Desk, wanted_digests
 from engine.telling import Telling
@@ -60,6 +61,7 @@ class AsyncService:
         self.plugins = PluginsFile(settings)
         self.desk = Desk(self.plugins.current, settings)
         self._following: asyncio.Task[None] | None = None
+        self.spans = spans_of(settings, "bucketline-api")
         self.ledger = AsyncLedger(settings.redis_url)
         self.gate = Gate(self.ledger)
         self.spool = Spool(
@@ -97,6 +99,7 @@ class AsyncService:
         await self.ledger.close()
         self.spool.close()
         self.audit.close()
+        await asyncio.to_thread(self.spans.close)
 
     @property
     def configuration(self) -> Configuration:
@@ -161,6 +164,10 @@ class AsyncService:
             detail = "A source is not read at submit: it can have neither a checksum nor a key made of its content."
             pointer = "/checksum" if spec.checksum else "/key_template"
             raise Invalid(detail, errors=[{"pointer": pointer, "detail": detail}])
+        with self.spans.start("accept", spec.traceparent, about={"bucketline.job": spec.id}):
+            return await self._accept_source(spec)
+
+    async def _accept_source(self, spec: JobSpec) -> Json:
         if spec.source.distant:
             sidecar = self._unseen_sidecar(spec)
         else:

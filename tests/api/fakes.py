@@ -17,6 +17,7 @@ from engine.errors import ChecksumMismatch, Conflict, Invalid, LedgerUnavailable
 from engine.measures import Found
 from engine.models import JOB_OVER, JobSpec, Once, Source, SubmitOptions
 from engine.once import Answered
+from engine.spans import Spans
 
 Json = dict[str, Any]
 COMMANDS = {
@@ -203,6 +204,7 @@ class FakeService:
     def __init__(self, destinations: Sequence[str] = ("media", "archive")) -> None:
         self.names = list(destinations)
         self.counters = Counters()
+        self.spans = Spans()
         self.gate = FakeGate(self)
         self.repeats = FakeRepeats(self)
         self.notes: list[Json] = []
