@@ -174,4 +174,4 @@ def _give_back(runtime: Runtime, broker: WakingBroker) -> None:
         try:
             report(runtime, broker, held, operations.fail(held, "snooze", problem_of(GivenBack()), 0))
         except LedgerUnavailable:
-            log.warning("could not give back a step", transfer=held.transfer, number=held.number)
+            log.warning("could not give back a step", **held.names)
