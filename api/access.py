@@ -28,7 +28,8 @@ _RULES = [
         ("DELETE", _JOB, "control"),
         ("POST", r"/v1/tokens", ""),  # what it is for decides
         ("DELETE", r"/v1/tokens/[^/]+", ""),
-        ("GET", r"/v1/(audit|stats)|/metrics", "admin"),
+        ("GET", r"/metrics", "metrics"),
+        ("GET", r"/v1/(audit|stats)", "admin"),
         ("GET", r"/v1/.*", "read"),
         ("GET", r".*", ""),
         ("GET POST PUT PATCH DELETE", r".*", "admin"),

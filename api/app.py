@@ -17,6 +17,7 @@ from api.ingest import Intake
 from api.jobs import Command, Job, Jobs, Objects, Parts, Submission, Webhooks
 from api.life import Life
 from api.limits import PING_SECONDS, Pace
+from api.metrics import Metrics
 from api.openapi import OpenApi
 from api.pages import DOCS, Page
 from api.problems import CONTENT_TYPE, Problem, from_engine, from_framework
@@ -31,6 +32,18 @@ log = logging.getLogger("bucketline.api")
 VERBS = ("cancel", "pause", "resume", "retry")
 
 
+class App(falcon.asgi.App[Any, Any]):
+    """Falcon's, which also tells what it was given to route."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.templates = ["/v1/objects/{destination}/{key}"]  # a sink: keys have slashes
+
+    def add_route(self, uri_template: str, resource: object, **words: Any) -> None:
+        self.templates.append(uri_template)
+        super().add_route(uri_template, resource, **words)
+
+
 def create_app(
     service: Service,
     *,
@@ -38,10 +51,10 @@ def create_app(
     max_size: int | None = None,
     pace: Pace | None = None,
     ping_seconds: float = PING_SECONDS,
-) -> falcon.asgi.App[Any, Any]:
+) -> App:
     """The application over a service. It expects `api.guard.Guard` in front, which fills `scope["bucketline"]`."""
     life = life or Life()
-    app: falcon.asgi.App[Any, Any] = falcon.asgi.App()
+    app = App()
     intake = Intake(service, life, max_size=max_size, pace=pace)
     submission = Submission(service, intake, life)
     feed = Feed(service, life, ping_seconds=ping_seconds)
@@ -53,6 +66,7 @@ def create_app(
     for address, (name, content_type) in DOCS.items():
         app.add_route(address, Page(name, content_type))
     app.add_route("/problems/{code}", ProblemPage())
+    app.add_route("/metrics", Metrics(service))
     app.add_route("/v1/stats", Stats(service))
     app.add_route("/v1/jobs", Jobs(service, submission))
     app.add_route("/v1/jobs/{job_id}", Job(service))

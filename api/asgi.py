@@ -12,6 +12,7 @@ from api.cors import Cors
 from api.guard import Application, Guard, Receive, Scope, Send
 from api.life import Life
 from api.limits import PING_SECONDS, Pace
+from api.routes import Routes
 from api.service import Service
 from engine.config import Settings
 
@@ -45,6 +46,7 @@ class Composed:
             max_size=max_size,
             cors=Cors(cors_origins),
             access_log=access_log,
+            routes=Routes(app.templates),
         )
 
     def stop(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,11 +24,14 @@ from api.limits import FORM_OVERHEAD_BYTES, JSON_BODY_BYTES
 from api.loopback import check_host, check_origin
 from api.once import Attempt, Replay, attempt
 from api.problems import CONTENT_TYPE, Problem, from_engine
+from api.routes import Routes
 from api.service import Service
 from api.tracing import traceparent_of
 from api.tus_headers import MARKS, capabilities, is_tus
 from engine.access import ANYBODY, Identity
 from engine.errors import EngineError
+from engine.measures import METHODS
+from engine.spans import Span
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -109,6 +113,7 @@ class Guard:
         max_size: int | None = None,
         cors: Cors | None = None,
         access_log: AccessLog | None = None,
+        routes: Routes | None = None,
     ) -> None:
         self._application = application
         self._room = room
@@ -119,6 +124,7 @@ class Guard:
         self._max_size = max_size
         self._cors = cors or Cors()
         self._access_log = access_log
+        self._routes = routes or Routes()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -135,11 +141,26 @@ class Guard:
         entry.traceparent = traceparent_of(scope["headers"])
         cors = self._cors.headers(scope["headers"])
         marked = _Marked(send, request_id, cors + MARKS if is_tus(scope["path"]) else cors)
+        route = self._routes.of(scope["path"])
+        method = scope["method"] if scope["method"] in METHODS else "other"
         try:
-            await self._serve(scope, receive, marked, entry)
+            if route.startswith("/v1/"):
+                with self._span(method, route, entry) as span:
+                    await self._serve(scope, receive, marked, entry)
+                    _describe(span, entry, marked.status)
+            else:
+                await self._serve(scope, receive, marked, entry)
         finally:
+            self._service.counters.request(method, route, marked.status, time.perf_counter() - entry.began)
             if self._access_log is not None:
                 self._access_log.tell(entry, marked.status, marked.sent)
+
+    def _span(self, method: str, route: str, entry: Entry) -> Span:
+        """What the request does belongs to this span, which belongs to whatever the client said."""
+        found = {"http.request.method": method, "http.route": route, "bucketline.request_id": entry.request_id}
+        span = self._service.spans.start(f"{method} {route}", entry.traceparent, "server", found)
+        entry.traceparent = span.traceparent
+        return span
 
     def _request_id(self, headers: Headers) -> str:
         """The client's own, if it has the form of one and is no secret: it ends up in logs."""
@@ -309,6 +330,13 @@ def _size(scope: Scope, fields: Fields, declared: int | None) -> int | None:
         return declared
     length = fields.one(b"upload-length") or ""
     return int(length) if length.isascii() and length.isdigit() and len(length) < 19 else None
+
+
+def _describe(span: Span, entry: Entry, status: int) -> None:
+    span.set("http.response.status_code", status)
+    span.set("bucketline.jobs", entry.jobs or None)
+    if status >= 500:
+        span.fail(str(status))
 
 
 async def _refuse(problem: Problem, scope: Scope, request_id: str, send: Send) -> None:

@@ -232,6 +232,9 @@ OPERATIONS = [
     Operation("tokens", "delete", "/v1/tokens/{token_id}", "End a token", {204: Answer("It has ended.")},
         parameters=("token_id",), refused="no_resource"),
     Operation("service", "get", "/v1/stats", "The system in numbers", {200: Answer("Now.", shapes.StatsView)}),
+    Operation("service", "get", "/metrics", "The system in numbers, for Prometheus", {
+        200: Answer("Prometheus' text format 0.0.4.", str, (), "text/plain")},
+        "Also while Redis is away: `bucketline_redis_up` is 0 then, and much else is missing.", head=True),
     Operation("service", "get", "/v1/audit", "Who did what", {200: Answer("The newest first.", shapes.AuditPage)},
         parameters=("audit_limit", "audit_key", "audit_job"), refused="invalid unknown_option", head=True),
     Operation("service", "get", "/livez", "Whether the process answers", {

@@ -40,10 +40,11 @@ def _worker(arguments: argparse.Namespace) -> int:
 def _make_ready(settings: Settings) -> None:
     """Log as a service does; refuse here, in a line for each fault, what would be a traceback later."""
     from bucketline import logs
-    from bucketline.configuration import configuration_for
+    from bucketline.configuration import configuration_for, require_tracing
 
     logs.configure()
     configuration_for(settings)
+    require_tracing(settings)
     require_writable(settings.spool)
 
 

@@ -193,9 +193,10 @@ def _try_configuration(settings: Settings) -> None:
     if process == 0:
         status = 1
         try:
-            from bucketline.configuration import configuration_for
+            from bucketline.configuration import configuration_for, require_tracing
 
             configuration_for(settings)
+            require_tracing(settings)
             status = 0
         except Failure as failure:
             say(*failure.lines)

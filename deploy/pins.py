@@ -1,4 +1,4 @@
-"""Writes deploy/requirements/: what the image needs of constraints.txt, for itself and for each storage extra.
+"""Writes deploy/requirements/: what the image needs of constraints.txt, for itself and for each extra that it may hold.
 
     .venv/bin/python deploy/pins.py
 
@@ -19,12 +19,12 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[1]
 HEAD = "# What the image needs {}, of constraints.txt. Written by deploy/pins.py; installed by the Dockerfile.\n"
 NO_STORES = {"test", "lint", "bench", "dev"}
-"""The extras of pyproject.toml that are for those who work on Bucketline; all others are stores."""
+"""The extras of pyproject.toml that are for those who work on Bucketline; all others can be in the image."""
 IMAGE = {"python_version": "3.11", "python_full_version": "3.11.0", "sys_platform": "linux"}
 
 
 def stores() -> list[str]:
-    """The extras that bring a store."""
+    """The extras that bring a store, and `otel`."""
     return [extra for extra in _project()["optional-dependencies"] if extra not in NO_STORES]
 
 

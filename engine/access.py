@@ -11,7 +11,7 @@ from engine import keys
 
 Kind = Literal["key", "token"]
 
-SCOPES = ("submit", "read", "control", "admin")
+SCOPES = ("submit", "read", "control", "metrics", "admin")
 BOOTSTRAP = "bootstrap"
 """The owner of what the bootstrap key submits, and of everything where no key is asked for."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from backends import checksums
@@ -10,6 +11,7 @@ from backends.base import Body
 from backends.body import ReaderAround
 from backends.errors import AccessDenied, IntegrityError, InvalidRequest
 from backends.registry import Destination
+from backends.tracing import traceparent
 from engine import operations
 from engine.errors import EngineError
 from engine.looking import carried_instead, copier, cut_for, look
@@ -17,6 +19,7 @@ from engine.planner import Unplannable
 from engine.records import Lease
 from engine.retry import GivenBack
 from engine.runtime import Errand, Runtime, Store
+from engine.spans import Span, code_of, of_step
 from engine.steps import Call, Ended, Outcome, Redefined, Work, step_of
 from engine.submission import plan_for, transfer_plan
 
@@ -120,7 +123,30 @@ def _call(runtime: Runtime, errand: Errand, store: Store, call: Call) -> Any:
         _Interruptible(arg, runtime, errand) if hasattr(arg, "crc32c") and hasattr(arg, "open") else arg
         for arg in call.args
     )
-    return getattr(store.backend, call.verb)(*args, **call.kwargs)
+    with _traced(runtime, errand, call) as span:
+        found = getattr(store.backend, call.verb)(*args, **call.kwargs)
+        span.set("bucketline.outcome", "ok")
+    return found
+
+
+@contextmanager
+def _traced(runtime: Runtime, errand: Errand, call: Call) -> Iterator[Span]:
+    """The call as a span below its step's; requests on the way carry it to the provider."""
+    parent = errand.span.traceparent if errand.span is not None else errand.lease.spec.traceparent
+    if not runtime.spans.tracing:
+        yield Span(parent)
+        return
+    size = next((arg.size for arg in call.args if hasattr(arg, "crc32c") and hasattr(arg, "open")), None)
+    with runtime.spans.start(call.verb, parent, "client", of_step(errand.lease)) as span:
+        span.set("bucketline.bytes", size)
+        before = traceparent.set(span.traceparent)
+        try:
+            yield span
+        except BaseException as error:
+            span.set("bucketline.outcome", code_of(error))
+            raise
+        finally:
+            traceparent.reset(before)
 
 
 def _read_back(runtime: Runtime, errand: Errand, backend: Any, key: str, size: int) -> int:

@@ -4,17 +4,20 @@ drops, the sweeper mints.
 
 from __future__ import annotations
 
+import asyncio
 import queue
 import threading
 import time
+from collections.abc import Sequence
 
 import structlog
 from dramatiq import Message
 from redis.exceptions import RedisError
 
 from engine.broker import WakingBroker
+from engine.ledger import unavailable
 from engine.records import Token
-from engine.tokens import CHECK, message_of, queue_of
+from engine.tokens import CARRY, CHECK, message_of, queue_of
 
 log = structlog.get_logger("bucketline.minter")
 
@@ -30,6 +33,7 @@ class Minter:
         self._url = broker_url
         self._node = node
         self._queue: queue.SimpleQueue[Message[None] | None] = queue.SimpleQueue()
+        self._asking: WakingBroker | None = None
         self._thread = threading.Thread(target=self._work, name="minter", daemon=True)
 
     def start(self) -> None:
@@ -39,6 +43,8 @@ class Minter:
         """Sends what is waiting, for two seconds at most."""
         self._queue.put(None)
         self._thread.join(2.0)
+        if self._asking is not None:
+            self._asking.close()
 
     def send(self, tokens: list[Token]) -> None:
         """Tokens on their way, in order; silently dropped when far too many wait."""
@@ -50,6 +56,18 @@ class Minter:
         """A worker shall check a destination."""
         small = queue_of("small", self._node)
         self._queue.put(Message(queue_name=small, actor_name=CHECK, args=(destination, request), kwargs={}, options={}))
+
+    async def waiting(self, nodes: Sequence[str]) -> dict[str, int]:
+        """How many messages wait in each queue of these nodes. Raises LedgerUnavailable."""
+        return await asyncio.to_thread(self._count, [queue_of(lane, node) for node in nodes for lane in CARRY])
+
+    def _count(self, queues: Sequence[str]) -> dict[str, int]:
+        if self._asking is None:
+            self._asking = WakingBroker(self._url, [])
+        try:
+            return self._asking.waiting_in(queues)
+        except (RedisError, OSError) as error:
+            raise unavailable(error) from error
 
     def _work(self) -> None:
         broker = WakingBroker(self._url, [])

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from engine.config import Settings
+from engine.measures import Batch
 from engine.models import JOB_STATES, JobSpec, Sidecar, TransferPlan, dumps
 from engine.records import (
     Accepted,
@@ -196,6 +197,19 @@ def stats() -> Operation[dict[str, Any]]:
         }
 
     return Operation("stats", tuple(JOB_STATES), read)
+
+
+def count(batch: Batch) -> Operation[bool]:
+    """Adds up what a process counted; False when it was added before."""
+    words: list[Arg] = [batch.process, batch.number]
+    for name, amount in batch.amounts.items():
+        words += (name, amount)
+    return Operation("count", tuple(words), bool)
+
+
+def counts() -> Operation[dict[str, str]]:
+    """What all processes have counted, by name."""
+    return Operation("counts", (), pairs)
 
 
 def due_hooks(limit: int, claim_seconds: float) -> Operation[list[tuple[str, str]]]:

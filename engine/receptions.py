@@ -6,6 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -231,10 +232,13 @@ async def accept_all(
     the error says
     503: reconciliation finds them and makes the jobs, or finds that they are there.
     """
-    if all(isinstance(one, Reception) and one.is_small for one in receptions):
-        with service.precedence.small():
-            return await _accept_all(service, receptions, expected)
-    return await _accept_all(service, receptions, expected)
+    with ExitStack() as entered:
+        for one in receptions:
+            about = {"bucketline.job": one.spec.id}
+            entered.enter_context(service.spans.start("accept", one.spec.traceparent, about=about))
+        if all(isinstance(one, Reception) and one.is_small for one in receptions):
+            entered.enter_context(service.precedence.small())
+        return await _accept_all(service, receptions, expected)
 
 
 async def _accept_all(

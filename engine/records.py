@@ -96,6 +96,13 @@ class Lease(NamedTuple):
     def job(self) -> str:
         return self.spec.id
 
+    @property
+    def names(self) -> dict[str, Any]:
+        """What every log line about this step is found by; `part` only where the step is one."""
+        found = {"job": self.job, "transfer": self.transfer, "destination": self.destination, "step": self.step}
+        part = {"part": self.number} if self.number else {}
+        return {**found, **part, "attempt": self.attempt, **self.spec.trace}
+
 
 class Onward(NamedTuple):
     """What a report was worth: whether it counted (`fresh`), where the token goes on ('' = it dies), tokens to add,

@@ -20,13 +20,13 @@ def report(runtime: Runtime, broker: WakingBroker, held: Lease, operation: Opera
     """
     onward = runtime.ledger.insist(operation, stopped=runtime.interrupted.is_set)
     if not onward.fresh:
-        log.info("a late report was refused: somebody else has the lease", transfer=held.transfer, number=held.number)
+        log.info("a late report was refused: somebody else has the lease", **held.names)
     try:
         send_onward(broker, held.transfer, onward, runtime.settings.node)
     except (RedisError, OSError):
-        log.warning("a token could not be sent; the sweeper will send another", transfer=held.transfer)
+        log.warning("a token could not be sent; the sweeper will send another", **held.names)
     if onward.final:
-        log.info("job ended", job=held.job, state=onward.final)
+        log.info("job ended", state=onward.final, **held.names)
         runtime.forget_source(held.job)
         runtime.undertaker.take(held.job)
     return onward

@@ -18,6 +18,7 @@ from backends.checksums import crc32c_value
 from backends.config import Configuration
 from backends.registry import Destination
 from engine.config import Settings
+from engine.counters import Counters
 from engine.drawn import DrawnSource, Origin
 from engine.endings import Undertaker
 from engine.errors import EngineError
@@ -28,6 +29,7 @@ from engine.plugins_file import PluginsFile
 from engine.records import Lease
 from engine.retry import GivenBack, Policy
 from engine.sources import PathSource
+from engine.spans import Span, Spans
 from engine.spool import Spool
 from engine.steps import Outcome, Source
 from engine.stored import StoredOrigin
@@ -47,11 +49,13 @@ def abilities_of(backend: object) -> frozenset[str]:
 
 @dataclass(slots=True)
 class Errand:
-    """One lease being worked in this process. `lost` is set when its time ran out or somebody else has it."""
+    """One lease worked in this process since `began`. `lost`: its time ran out, or somebody else has it."""
 
     lease: Lease
     renewed_at: float
+    began: float = 0.0
     outcome: Outcome | None = None
+    span: Span | None = None
     lost: bool = False
 
 
@@ -89,6 +93,8 @@ class Runtime:
     errands: dict[str, Errand] = field(default_factory=dict)
     """What this process has in hand, by fence."""
     owed: set[str] = field(default_factory=set)
+    counters: Counters = field(default_factory=Counters)
+    spans: Spans = field(default_factory=Spans)
     plugins: PluginsFile | None = None
     """Where `configuration` comes from, when it may change."""
     _stores: dict[str, Store] = field(default_factory=dict)
@@ -226,3 +232,4 @@ class Runtime:
         if self._web is not None:
             self._web.close()
         self.ledger.close()
+        self.spans.close()

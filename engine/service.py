@@ -38,8 +38,10 @@ from engine.records import JobRecord
 from engine.repeats import Repeats, superseded
 from engine.restarts import remember_restart
 from engine.settler import Settler
+from engine.spans import spans_of
 from engine.spool import Spool
 from engine.submission import Desk, wanted_digests
+from engine.telling import Telling
 from engine.tending import Tending
 from engine.uploads import Uploads
 from engine.views import job_view, parts_view
@@ -59,6 +61,7 @@ class AsyncService:
         self.plugins = PluginsFile(settings)
         self.desk = Desk(self.plugins.current, settings)
         self._following: asyncio.Task[None] | None = None
+        self.spans = spans_of(settings, "bucketline-api")
         self.ledger = AsyncLedger(settings.redis_url)
         self.gate = Gate(self.ledger)
         self.spool = Spool(
@@ -75,22 +78,28 @@ class AsyncService:
         self.uploads = Uploads(self)
         self.add_destinations = Adding(self).add
         self._tending = Tending(self)
+        self._telling = Telling(self)
+        self.counters = self._telling.counters
+        self.measured = self._telling.found
 
     async def start(self) -> None:
         """Opens the spool and starts the minter. Redis may be away: requests then say so."""
         await asyncio.to_thread(self.spool.open)
         self.minter.start()
         self._following = asyncio.create_task(self._follow())
+        self._telling.start()
 
     async def stop(self) -> None:
         if self._following is not None:
             self._following.cancel()
         await self.feed.stop()
         await self.uploads.stop()
+        await self._telling.stop()
         await asyncio.to_thread(self.minter.stop)
         await self.ledger.close()
         self.spool.close()
         self.audit.close()
+        await asyncio.to_thread(self.spans.close)
 
     @property
     def configuration(self) -> Configuration:
@@ -155,6 +164,10 @@ class AsyncService:
             detail = "A source is not read at submit: it can have neither a checksum nor a key made of its content."
             pointer = "/checksum" if spec.checksum else "/key_template"
             raise Invalid(detail, errors=[{"pointer": pointer, "detail": detail}])
+        with self.spans.start("accept", spec.traceparent, about={"bucketline.job": spec.id}):
+            return await self._accept_source(spec)
+
+    async def _accept_source(self, spec: JobSpec) -> Json:
         if spec.source.distant:
             sidecar = self._unseen_sidecar(spec)
         else:

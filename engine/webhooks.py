@@ -107,12 +107,14 @@ class Courier:
         return len(due) == room
 
     def _deliver(self, delivery: str, standing: str) -> None:
+        job = delivery.partition(".")[0]
         try:
             self.deliver(delivery, standing)
         except LedgerUnavailable:
-            log.warning("a webhook's outcome could not be noted; it is delivered again", webhook=delivery)
+            log.warning("a webhook's outcome could not be noted; it is delivered again", webhook=delivery, job=job)
         except Exception as error:
-            log.error("a webhook could not be delivered; tried again", webhook=delivery, error=type(error).__name__)
+            name = type(error).__name__
+            log.error("a webhook could not be delivered; tried again", webhook=delivery, job=job, error=name)
 
     def deliver(self, delivery: str, found: str) -> None:
         """One try. Its outcome is noted behind it: who dies in between delivers again. `found`: how it stands."""
@@ -122,9 +124,12 @@ class Courier:
             return
         attempt, after = self._tell(record, delivery, standing.created_ms)
         new, delay = decide(standing, attempt, runtime.settings.webhook_waits, runtime.jitter(), after)
+        kind, outcome = "actor" if about.actor else "webhook", "retry" if new.state == "pending" else new.state
+        runtime.counters.delivery(kind, outcome)
         runtime.ledger.run(operations.note_hook(delivery, dumps(new), delay, found))
         if new.state in ("failed", "disabled"):
-            log.warning("a delivery is given up", webhook=delivery, status=attempt.status, error=attempt.error)
+            names = {"job": about.job, **record.spec.trace}
+            log.warning("a delivery is given up", webhook=delivery, status=attempt.status, error=attempt.error, **names)
 
     def _tell(self, record: JobRecord, delivery: str, ended_ms: int) -> tuple[Attempt, float | None]:
         """Posts it or sends it, and how long the receiver wants to be left alone."""

@@ -22,6 +22,7 @@ from engine.ledger import Ledger
 from engine.plugins_file import LOOK_SECONDS, PluginsFile
 from engine.retry import GivenBack, Policy
 from engine.runtime import Runtime
+from engine.spans import spans_of
 from engine.spool import Spool
 from engine.tombstones import Tombstones
 
@@ -60,6 +61,7 @@ def runtime_of(settings: Settings) -> Runtime:
         policy=policy,
         tombstones=tombstones,
         undertaker=Undertaker(ledger, spool, tombstones, settings.node),
+        spans=spans_of(settings, "bucketline-worker"),
     )
 
 
@@ -74,10 +76,11 @@ def run(settings: Settings, *, name: str | None = None) -> int:
 
     from engine.actors import declare
     from engine.broker import WakingBroker
-    from engine.middleware import Leasing, Progress, Retries
+    from engine.middleware import Leasing, Progress, Retries, Spanning
     from engine.middleware.leasing import renew_forever
     from engine.middleware.progress import flush_forever
     from engine.sweeper import Sweeper
+    from engine.telling import count_forever, tell
     from engine.webhooks import Courier
 
     logging.getLogger("dramatiq.worker.WorkerThread").setLevel(
@@ -85,7 +88,7 @@ def run(settings: Settings, *, name: str | None = None) -> int:
     )  # it warns of every token that finds nothing to do
     prepare_structs()
     runtime = runtime_of(settings)
-    broker = WakingBroker(settings.broker_url, [Leasing(runtime), Retries(runtime), Progress(runtime)])
+    broker = WakingBroker(settings.broker_url, [kind(runtime) for kind in (Leasing, Spanning, Retries, Progress)])
     declare(broker, runtime)
     for warning in _warnings(runtime):
         log.warning(warning)
@@ -108,6 +111,7 @@ def run(settings: Settings, *, name: str | None = None) -> int:
     for target in (
         lambda: renew_forever(runtime),
         lambda: flush_forever(runtime),
+        lambda: count_forever(runtime),
         lambda: _follow(runtime, look),
         sweeper.forever,
         Courier(runtime).forever,
@@ -117,6 +121,7 @@ def run(settings: Settings, *, name: str | None = None) -> int:
     stop.wait()
     _drain(runtime, broker, worker)
     runtime.undertaker.stop()
+    tell(runtime)
     broker.close()
     runtime.close()
     return 0
@@ -169,4 +174,4 @@ def _give_back(runtime: Runtime, broker: WakingBroker) -> None:
         try:
             report(runtime, broker, held, operations.fail(held, "snooze", problem_of(GivenBack()), 0))
         except LedgerUnavailable:
-            log.warning("could not give back a step", transfer=held.transfer, number=held.number)
+            log.warning("could not give back a step", **held.names)

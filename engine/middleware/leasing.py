@@ -47,10 +47,11 @@ class Leasing(Middleware):
             raise SkipMessage(f"no lease: {type(error).__name__}") from error
         if isinstance(found, str):
             raise SkipMessage(found)
-        errand = Errand(found, asked_at)
+        errand = Errand(found, asked_at, self.runtime.monotonic())
         self.runtime.errands[errand.lease.fence] = errand
         current.set(errand)
-        structlog.contextvars.bind_contextvars(**errand.lease.spec.trace)
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(**errand.lease.names)
         traceparent.set(errand.lease.spec.traceparent)
 
     def after_process_message(
@@ -59,7 +60,7 @@ class Leasing(Middleware):
         errand = current.get()
         if errand is not None:
             self.runtime.errands.pop(errand.lease.fence, None)
-            structlog.contextvars.unbind_contextvars("request_id", "trace_id")
+            structlog.contextvars.clear_contextvars()
             traceparent.set("")
         current.set(None)
 
@@ -90,4 +91,4 @@ def renew_forever(runtime: Runtime) -> None:
                 errand.lost = True
                 if errand.outcome is not None or errand not in list(runtime.errands.values()):
                     continue  # it was done, and reported, while we asked
-                log.warning("lease lost", transfer=errand.lease.transfer, number=errand.lease.number)
+                log.warning("lease lost", **errand.lease.names)

@@ -41,12 +41,12 @@ class Progress(Middleware):
             return
         assert isinstance(broker, WakingBroker)
         held = errand.lease
+        size = errand.outcome.size if isinstance(errand.outcome, Recorded) else held.size
+        self.runtime.counters.done(held, self.runtime.monotonic() - errand.began, size)
         try:
             onward = report(self.runtime, broker, held, operation_of(self.runtime, held, errand.outcome))
         except LedgerUnavailable:
-            log.warning(
-                "could not record a finished step before the shutdown", transfer=held.transfer, number=held.number
-            )
+            log.warning("could not record a finished step before the shutdown", **held.names)
             return
         if onward.owed:
             self.runtime.owed.add(held.job)
@@ -89,7 +89,7 @@ class Progress(Middleware):
             if not known or msgspec.json.decode(known) != session:
                 self.runtime.store(held.destination).backend.abort(session)
         except (BackendError, EngineError) as error:
-            log.warning("a session that was opened too late stays open", transfer=held.transfer, code=error.code)
+            log.warning("a session that was opened too late stays open", code=error.code, **held.names)
 
 
 def operation_of(runtime: Runtime, held: Lease, outcome: Outcome) -> Operation[Onward]:

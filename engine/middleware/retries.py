@@ -47,12 +47,11 @@ class Retries(Middleware):
             problem["retryable"] = True
         problem["attempt"] = held.attempt
         self._tell(held, decision, problem)
+        self.runtime.counters.failed(held, problem["code"], decision.kind)
         try:
             report(self.runtime, broker, held, operations.fail(held, decision.kind, problem, decision.delay_ms))
         except LedgerUnavailable:
-            log.warning(
-                "could not report a failed step before the shutdown", transfer=held.transfer, number=held.number
-            )
+            log.warning("could not report a failed step before the shutdown", **held.names)
 
     def _decide(self, held: Lease, exception: BaseException, code: str) -> retry.Decision:
         failing_ms = held.now_ms - held.failing_since_ms if held.failing_since_ms else 0
@@ -70,13 +69,9 @@ class Retries(Middleware):
         tell = log.info if decision.kind == "snooze" else log.warning
         tell(
             "step failed",
-            job=held.job,
-            destination=held.destination,
-            step=held.step,
-            number=held.number,
-            attempt=held.attempt,
             decision=decision.kind,
             delay_ms=decision.delay_ms,
             code=problem["code"],
             detail=problem["detail"],
+            **held.names,
         )

@@ -43,7 +43,9 @@
 -- P check:REQUEST         string  JSON result of one check of a destination, kept ten minutes
 -- P health                hash    destination -> JSON result of its last check
 -- P schema                string  version of this layout: 1
--- P totals                hash    received, sent: bytes since the ledger began
+-- P totals                hash    since the ledger began: received, sent (bytes), ended:STATE (runs of jobs)
+-- P counts                hash    what processes counted: NAME and labels, with tabs between -> amount (engine/measures.py)
+-- P counted:PROCESS       string  number of that process' last batch, kept for an hour
 
 local P = KEYS[1]
 
@@ -61,6 +63,7 @@ local RELEASE_GRACE = 2000      -- whoever ended a job looks after its file; fro
 local EVENTS_KEPT = 200
 local FEED_KEPT = 5000
 local ONCE_KEPT = 86400000      -- an Idempotency-Key is known for a day
+local COUNTED_KEPT = 3600000
 local ENTRY_MS = 120000         -- an upload that was let in is a job by then, if only one that is being received
 local FAR = 9e15
 local OVER = {succeeded = true, failed = true, cancelled = true}
@@ -392,6 +395,7 @@ local function finish_job(id)
   elseif J.state == 'cancelling' then state = 'cancelled'
   elseif succeeded > 0 then state = 'partially_succeeded' end
   set_state(id, state)
+  redis.call('HINCRBY', P .. 'totals', 'ended:' .. state, 1)
   local kept = (state == 'failed' or state == 'partially_succeeded') and now + num(J.keep_ms) or 0
   redis.call('HSET', job, 'finished', now, 'until', kept, 'error', state == 'succeeded' and '' or why)
   if state == 'succeeded' then redis.call('HSET', job, 'satisfied', now) end

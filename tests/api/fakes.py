@@ -12,9 +12,12 @@ from uuid import uuid4
 import msgspec
 
 from engine.access import EVERYTHING, Grant, Identity
+from engine.counters import Counters
 from engine.errors import ChecksumMismatch, Conflict, Invalid, LedgerUnavailable, NotFound, SpoolFull
+from engine.measures import Found
 from engine.models import JOB_OVER, JobSpec, Once, Source, SubmitOptions
 from engine.once import Answered
+from engine.spans import Spans
 
 Json = dict[str, Any]
 COMMANDS = {
@@ -200,6 +203,8 @@ class FakeService:
 
     def __init__(self, destinations: Sequence[str] = ("media", "archive")) -> None:
         self.names = list(destinations)
+        self.counters = Counters()
+        self.spans = Spans()
         self.gate = FakeGate(self)
         self.repeats = FakeRepeats(self)
         self.notes: list[Json] = []
@@ -426,6 +431,9 @@ class FakeService:
 
     async def stats(self) -> Json:
         return {"jobs": {"queued": len(self.jobs_by_id)}}
+
+    async def measured(self) -> Found:
+        return {"bucketline_jobs": {("queued",): len(self.jobs_by_id)}}
 
     async def ready(self) -> Json:
         return {"ready": self.is_ready, "checks": {"redis": {"ok": self.is_ready, "detail": ""}}}

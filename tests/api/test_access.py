@@ -163,7 +163,7 @@ async def test_who_lives_and_is_ready_is_told_to_everybody(ask: Asker) -> None:
         ("POST", "/v1/jobs/1/webhooks/2/replay", "control"),
         ("POST", "/v1/destinations/media/check", "admin"),
         ("GET", "/v1/stats", "admin"),
-        ("GET", "/metrics", "admin"),
+        ("GET", "/metrics", "metrics"),
         ("GET", "/v1/audit", "admin"),
         ("GET", "/problems/invalid", ""),
         ("OPTIONS", "/v1/jobs", ""),

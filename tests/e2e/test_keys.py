@@ -368,3 +368,13 @@ def test_while_redis_is_away_the_bootstrap_key_works(keys: Keys) -> None:
     assert keys.admin.get("/v1/destinations").status_code == 200
     keys.stack.valkey.start()
     eventually(lambda: client.get("/v1/destinations").status_code == 200, "the key is known again", PATIENCE)
+
+
+def test_prometheus_has_a_key_that_can_do_nothing_else(keys: Keys) -> None:
+    _, prometheus = keys.add("--scope", "metrics")
+    _, reader = keys.add("--scope", "read")
+
+    assert prometheus.get("/metrics").status_code == keys.admin.get("/metrics").status_code == 200
+    assert reader.get("/metrics").status_code == 403
+    assert httpx.get(f"{keys.stack.talk.url}/metrics", trust_env=False).status_code == 401
+    assert {prometheus.get(path).status_code for path in ("/v1/stats", "/v1/jobs", "/v1/destinations")} == {403}

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from tests.e2e.provider import Provider
-from tests.e2e.stack import Stack
+from tests.e2e.stack import MakeStack, Stack
+from tests.servers import eventually
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 TRACEPARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
@@ -28,3 +37,80 @@ def test_a_trace_is_carried_to_the_part_requests(stack: Stack, provider: Provide
         what for what in ("step failed", "job ended") if any(what in one for one in named)
     }
     assert {line for line in lines if other["id"] in line and "trace_id" not in line} == lines - named
+
+
+class Collector:
+    """Takes spans as a collector does, by OTLP over HTTP."""
+
+    def __init__(self) -> None:
+        self.spans: list[tuple[str, Span]] = []
+        collector = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                if self.headers.get("content-encoding") == "gzip":
+                    body = gzip.decompress(body)
+                for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+                    known = {one.key: one.value.string_value for one in resource.resource.attributes}
+                    service = known["service.name"]
+                    collector.spans += [(service, span) for scope in resource.scope_spans for span in scope.spans]
+                self.send_response(200)
+                self.send_header("content-type", "application/x-protobuf")
+                self.send_header("content-length", "0")
+                self.end_headers()
+
+            def log_message(self, format: str, *args: object) -> None: ...
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def named(self, name: str) -> list[tuple[str, Span]]:
+        return [one for one in list(self.spans) if one[1].name == name]
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    found = Collector()
+    yield found
+    found.close()
+
+
+def test_a_collector_gets_one_trace_of_api_and_worker(
+    make_stack: MakeStack, provider: Provider, collector: Collector
+) -> None:
+    tracing = {"BUCKETLINE_TRACING": "otlp", "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
+    tracing["OTEL_BSP_SCHEDULE_DELAY"] = "200"
+    stack = make_stack('default = "s3"\n' + provider.table("s3"), **tracing).start()
+    headers = {"traceparent": TRACEPARENT}
+    job = stack.talk.http.post("/v1/jobs", content=b"x" * (6 << 20), headers=headers).json()
+    stack.check_end(job["id"])
+    eventually(lambda: bool(collector.named("complete") and collector.named("POST /v1/jobs")), "the spans are there")
+
+    (service, request), *others = collector.named("POST /v1/jobs")
+    assert not others and (service, request.parent_span_id.hex()) == ("bucketline-api", TRACEPARENT[36:52])
+    mine = [span for _, span in collector.spans if span.trace_id.hex() == TRACE]
+    assert {"accept", "begin", "part", "put_part", "complete"} <= {span.name for span in mine}
+    service, part = collector.named("part")[0]
+    assert (service, part.parent_span_id) == ("bucketline-worker", request.span_id)
+    assert {span.parent_span_id for _, span in collector.named("put_part")} == {
+        span.span_id for _, span in collector.named("part")
+    }
+
+
+def test_tracing_without_its_extra_ends_the_start(make_stack: MakeStack, tmp_path: Path) -> None:
+    (tmp_path / "opentelemetry").mkdir()
+    (tmp_path / "opentelemetry" / "__init__.py").touch()
+    stack = make_stack('[destinations.media]\nbackend = "local"\nroot = "objects"\n')
+    path = f"{tmp_path}:{stack.environ['PYTHONPATH']}"
+    up = stack.run("up", "up", "--port", 0, BUCKETLINE_TRACING="otlp", PYTHONPATH=path)
+
+    assert up.wait() == 78
+    assert "BUCKETLINE_TRACING=otlp needs OpenTelemetry" in up.said() and "bucketline[otel]" in up.said()

@@ -26,7 +26,7 @@ from engine.broker import WakingBroker
 from engine.config import Settings, next_database
 from engine.endings import lay_to_rest
 from engine.errors import LedgerUnavailable
-from engine.middleware import Leasing, Progress, Retries
+from engine.middleware import Leasing, Progress, Retries, Spanning
 from engine.models import Sidecar, SubmitOptions, dumps
 from engine.operations import Operation
 from engine.reconcile import Report, reconcile
@@ -118,7 +118,7 @@ class Rig:
             undertaker=self.graves, monotonic=lambda: self.books.now_ms / 1000, jitter=lambda: 0.0,
         )  # fmt: skip
         self.broker = WakingBroker(
-            self.settings.broker_url, [Leasing(self.runtime), Retries(self.runtime), Progress(self.runtime)]
+            self.settings.broker_url, [kind(self.runtime) for kind in (Leasing, Spanning, Retries, Progress)]
         )
         declare(self.broker, self.runtime)
         self.desk = Desk(self.runtime.configuration, self.settings, clock=lambda: self.books.now_ms / 1000)

@@ -14,8 +14,9 @@ from backends import errors as backend_errors
 from backends.config import load
 from engine import config as engine_config
 from engine.errors import TITLES
+from engine.measures import MEASURES
 from engine.models import JOB_TRANSITIONS, TRANSFER_TRANSITIONS
-from tests import documents
+from tests import documents, monitoring
 from tests.documents import ROOT
 from tests.unit.test_layering import EFFECTS, PURE
 
@@ -234,3 +235,22 @@ def test_decisions_are_numbered_and_have_their_three_parts() -> None:
     assert [path.name[:4] for path in found] == [f"{number:04}" for number in range(1, len(found) + 1)]
     for path in found:
         assert {"Context", "Decision", "Consequences"} <= set(documents.headings(path)), path.name
+
+
+# -- metrics ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_documented_metrics_are_those_there_are() -> None:
+    documented = {}
+    for line in documents.read("docs/metrics.md").splitlines():
+        if line.startswith("| `bucketline_"):
+            name, kind, labels = (cell.strip() for cell in line.split("|")[1:4])
+            documented[name.strip("`")] = (kind, tuple(re.findall(r"`(\w+)`", labels)))
+
+    assert documented == {one.name: (one.kind, one.labels) for one in MEASURES.values()}
+
+
+def test_the_documented_alerts_are_those_there_are() -> None:
+    assert set(re.findall(r"`(Bucketline[A-Z]\w+)`", documents.read("docs/metrics.md"))) == {
+        rule["alert"] for rule in monitoring.rules()
+    }

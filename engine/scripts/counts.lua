@@ -1,0 +1,2 @@
+-- All that was counted. ARGV: none -> flat list name, amount
+return redis.call('HGETALL', P .. 'counts')
