@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, NoReturn
 
-from bucketline import __version__, job_options
+from bucketline import __version__, job_options, setup_options
 from bucketline.exits import CONFIGURATION, INTERRUPTED, USAGE, Failure
 
 # command -> (module, one line of help); each module has `run(arguments) -> exit code`.
@@ -22,6 +22,7 @@ COMMANDS = {
     "put": ("bucketline.put", "send files, and watch them arrive at their destinations"),
     "copy": ("bucketline.copying", "have objects, URLs and the server's own files carried to destinations"),
     "jobs": ("bucketline.jobs", "list jobs, look at one, cancel, pause, resume, retry or extend it"),
+    "config": ("bucketline.config", "show the settings and destinations in force, and where each came from"),
     "check": ("bucketline.check", "prove every destination by a real write, read and delete"),
     "keys": ("bucketline.keys", "make, list and revoke API keys"),
     "audit": ("bucketline.audit", "show who submitted, commanded and made keys"),
@@ -31,7 +32,7 @@ COMMANDS = {
 
 EPILOG = """\
 Exit codes: 0 fine, 1 a job or check failed, 2 usage, 69 server unreachable, 78 configuration.
-The environment (BUCKETLINE_REDIS_URL, BUCKETLINE_URL, …) is described in the README."""
+The environment (BUCKETLINE_REDIS_URL, BUCKETLINE_URL, …): `bucketline config` shows it."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -119,7 +120,8 @@ def build() -> tuple[Parser, dict[str, Parser]]:
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
     commands: dict[str, Parser] = {}
     for name, (_, line) in COMMANDS.items():
-        commands[name] = subparsers.add_parser(name, help=line, description=line.capitalize() + ".", allow_abbrev=False)
+        text = f"{line[0].upper()}{line[1:]}."
+        commands[name] = subparsers.add_parser(name, help=line, description=text, allow_abbrev=False)
         _OPTIONS[name](commands[name])
     return parser, commands
 
@@ -278,6 +280,7 @@ _OPTIONS: dict[str, Callable[[Parser], None]] = {
     "put": _put_options,
     "copy": _copy_options,
     "jobs": _jobs_options,
+    "config": setup_options.add_config,
     "check": _check_options,
     "keys": _keys_options,
     "audit": _audit_options,

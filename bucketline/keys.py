@@ -147,7 +147,10 @@ def _import(arguments: argparse.Namespace, settings: Settings) -> int:
         if _run(settings, admission.add_key(key)):
             _note(settings, "import_key", key.id)
             added += 1
-    say(f"{added} of {len(found)} keys were missing, and are there again")
+    if arguments.json:
+        print_json({"added": added, "known": len(found) - added})
+    else:
+        say(f"{added} of {len(found)} keys were missing, and are there again")
     return FINE
 
 

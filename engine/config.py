@@ -52,7 +52,7 @@ from backends.addresses import network_of
 PREFIX = "BUCKETLINE_"
 _UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 _SECRET_FIELDS = frozenset({"api_key", "token"})
-_URL_FIELDS = frozenset({"redis_url", "broker_url"})
+_URL_FIELDS = frozenset({"redis_url", "broker_url", "url"})
 
 
 class SettingsError(ValueError):
@@ -133,13 +133,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 found[variable] = str(value)
         return found
 
-    def __repr__(self) -> str:
+    def shown(self) -> dict[str, Any]:
+        """Every setting by the name it has here, without secrets and passwords."""
         shown = {name: getattr(self, name) for name in self.__struct_fields__}
         for name in _SECRET_FIELDS:
             shown[name] = shown[name] and "***"
         for name in _URL_FIELDS:
             shown[name] = without_password(shown[name])
-        return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+        return shown
+
+    def __repr__(self) -> str:
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in self.shown().items())})"
 
 
 def parse_size(text: str) -> int:
@@ -164,8 +168,8 @@ def next_database(url: str) -> str:
 
 
 def without_password(url: str) -> str:
-    """A Redis URL as it may be shown."""
-    return re.sub(r"([?&]password=)[^&]*", r"\1***", re.sub(r"(://[^:@/?#]*:)[^@/?#]*@", r"\1***@", url))
+    """A URL as it may be shown. A password may hold an `@` itself: the last one before the path ends it."""
+    return re.sub(r"([?&]password=)[^&]*", r"\1***", re.sub(r"(://[^:@/?#]*:)[^/?#]*@", r"\1***@", url))
 
 
 # -- reading one variable -------------------------------------------------------------------------------------------
@@ -328,6 +332,8 @@ _VARIABLES: dict[str, tuple[str, Callable[[str], Any]]] = {
     "BUCKETLINE_URL": ("url", _http),
     "BUCKETLINE_TOKEN": ("token", _secret),
 }
+NAMES: Mapping[str, str] = {variable: name for variable, (name, _) in _VARIABLES.items()}
+"""Each variable, and the name that its setting has in `Settings`."""
 
 
 def _read(environ: Mapping[str, str], overrides: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
