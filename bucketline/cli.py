@@ -29,6 +29,7 @@ COMMANDS = {
     "audit": ("bucketline.audit", "show who submitted, commanded and made keys"),
     "gc": ("bucketline.gc", "remove unfinished uploads at the destinations that no job owns any more"),
     "recover": ("bucketline.recover", "make jobs again from the spool that Redis has lost"),
+    "completion": ("bucketline.completion", "print what bash, zsh or fish needs to complete commands and options"),
 }
 
 EPILOG = """\
@@ -288,4 +289,5 @@ _OPTIONS: dict[str, Callable[[Parser], None]] = {
     "audit": _audit_options,
     "gc": _gc_options,
     "recover": _recover_options,
+    "completion": setup_options.add_completion,
 }

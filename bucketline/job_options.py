@@ -19,6 +19,9 @@ PROPERTIES = {
     "encryption": "aws:kms",
 }
 
+# What these options may say.
+CHOICES = {"on_conflict": ("replace", "fail", "rename", "skip_same"), "priority": ("high", "normal", "low")}
+
 # Options that are one text each, and what they are for.
 TEXTS = {
     "key": ("TEXT", "the object's key (one file only)"),

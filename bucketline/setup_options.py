@@ -38,3 +38,12 @@ def add_init(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config", metavar="FILE", help="the file to write (default: BUCKETLINE_CONFIG, or ./plugins.toml)"
     )
+
+
+def add_completion(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Prints what a shell needs to complete commands, options, their words and files. It needs no Python when it "
+        "completes; print it again after an update."
+    )
+    parser.add_argument("shell", metavar="SHELL", help="bash, zsh or fish")
+    parser.add_argument("--json", action="store_true", help=JSON)
