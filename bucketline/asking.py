@@ -3,9 +3,10 @@
 import sys
 from collections.abc import Callable, Mapping
 
-from bucketline.cli import nearest, say
+from bucketline.cli import say
 from bucketline.exits import USAGE, Failure
 from bucketline.places import CREDENTIALS, FIELDS, KINDS, Place, default_name, place
+from bucketline.words import nearest
 
 Faults = Callable[[Place], list[str]]
 

@@ -4,15 +4,14 @@ Only argparse and the settings are imported here: `bucketline up` stays in memor
 """
 
 import argparse
-import difflib
-import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, NoReturn
 
 from bucketline import __version__, job_options, setup_options
-from bucketline.exits import CONFIGURATION, INTERRUPTED, USAGE, Failure
+from bucketline.exits import CONFIGURATION, FAILED, FINE, INTERRUPTED, USAGE, Failure
+from bucketline.words import close_stdout, must_take, nearest, refused
 
 # command -> (module, one line of help); each module has `run(arguments) -> exit code`.
 COMMANDS = {
@@ -50,7 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = parse(words)
         module = import_module(COMMANDS[arguments.command][0])
-        return int(module.run(arguments))
+        code = int(module.run(arguments))
+        sys.stdout.flush()
+        return code
     except Failure as failure:
         say(*failure.lines)
         return failure.code
@@ -58,8 +59,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         # `bucketline jobs | head`: the reader has seen enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        close_stdout()
+        return FINE
+    except UnicodeEncodeError as error:
+        say(f"{error.object!r} is not UTF-8", "give a name or a setting that is; `--name` renames a file")
+        return USAGE
+    except OSError as error:
+        say(*refused(error))
+        return CONFIGURATION if error.filename else FAILED
 
 
 def say(*lines: str) -> None:
@@ -90,23 +97,21 @@ def parse(words: list[str]) -> argparse.Namespace:
         raise Failure(
             USAGE, f"there is no command {command!r}{nearest(command, COMMANDS)}", "`bucketline --help` lists them"
         )
+    if command is not None:
+        before, theirs = words[: words.index(command)], commands[command]._option_string_actions
+        for word in before:
+            if word in theirs and word not in parser._option_string_actions:
+                raise Failure(USAGE, f"{word} stands behind the command: bucketline {command} {word}")
+        must_take(before, parser, "bucketline")
+        must_take(words[words.index(command) + 1 :], commands[command], f"bucketline {command}")
     arguments, unknown = parser.parse_known_args(words)
     if unknown:
-        options = commands[arguments.command]._option_string_actions
-        what = "option" if unknown[0].startswith("-") else "argument"
-        hint = nearest(unknown[0].partition("=")[0], options) if what == "option" else ""
         raise Failure(
             USAGE,
-            f"`bucketline {arguments.command}` takes no {what} {unknown[0]!r}{hint}",
+            f"`bucketline {arguments.command}` takes no argument {unknown[0]!r}",
             f"`bucketline {arguments.command} --help` shows what it takes",
         )
     return arguments
-
-
-def nearest(word: str, words: Any) -> str:
-    """`; did you mean …?`, or nothing when no word is near."""
-    near = difflib.get_close_matches(word, list(words), 1)
-    return f"; did you mean {near[0]}?" if near else ""
 
 
 def build() -> tuple[Parser, dict[str, Parser]]:
@@ -195,7 +200,11 @@ def _jobs_options(parser: Parser) -> None:
     parser.add_argument("--state", help="only jobs in this state")
     parser.add_argument("--to", metavar="NAME", help="only jobs for this destination")
     parser.add_argument(
-        "--limit", type=int, default=20, metavar="N", help="how many, newest first (default: %(default)s)"
+        "--limit",
+        type=job_options.number,
+        default=20,
+        metavar="N",
+        help="how many, newest first (default: %(default)s)",
     )
     _client(parser)
 
@@ -232,9 +241,9 @@ def _keys_options(parser: Parser) -> None:
     parser.add_argument("--prefix", action="append", metavar="FOLDER", help="only keys below this folder; repeatable")
     parser.add_argument("--max-size", metavar="SIZE", help="largest file, as 5GiB")
     parser.add_argument("--expires", metavar="TIME", help="from now, as 90d or 12h; or the last day, as 2027-01-31")
-    parser.add_argument("--requests-per-minute", type=int, metavar="N", help="quota: requests a minute")
+    parser.add_argument("--requests-per-minute", type=job_options.number, metavar="N", help="quota: requests a minute")
     parser.add_argument("--bytes-per-day", metavar="SIZE", help="quota: bytes of bodies a day (of UTC), as 100GiB")
-    parser.add_argument("--jobs", type=int, metavar="N", help="quota: unfinished jobs at the same time")
+    parser.add_argument("--jobs", type=job_options.number, metavar="N", help="quota: unfinished jobs at the same time")
     parser.add_argument("--json", action="store_true", help="JSON on stdout, nothing else")
     for add in (_data, _config):
         add(parser)
@@ -247,7 +256,9 @@ def _audit_options(parser: Parser) -> None:
     )
     parser.add_argument("--key", metavar="ID", help="only what this key did")
     parser.add_argument("--job", metavar="ID", help="only what concerns this job")
-    parser.add_argument("--limit", type=int, default=100, metavar="N", help="how many lines (default: %(default)s)")
+    parser.add_argument(
+        "--limit", type=job_options.number, default=100, metavar="N", help="how many lines (default: %(default)s)"
+    )
     parser.add_argument("--json", action="store_true", help="JSON on stdout, nothing else")
     for add in (_data, _config):
         add(parser)

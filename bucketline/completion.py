@@ -3,11 +3,12 @@
 import argparse
 from typing import Any
 
-from bucketline.cli import COMMANDS, build, nearest
+from bucketline.cli import COMMANDS, build
 from bucketline.exits import FINE, USAGE, Failure
 from bucketline.job_options import CHOICES
 from bucketline.places import CREDENTIALS, KINDS
 from bucketline.talk import print_json
+from bucketline.words import nearest
 
 SHELLS = ("bash", "zsh", "fish")
 _FILES = ("files", "config")

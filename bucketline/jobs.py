@@ -6,12 +6,13 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from bucketline.cli import nearest, say
+from bucketline.cli import say
 from bucketline.client import Client, ClientError
 from bucketline.exits import FAILED, FINE, USAGE, Failure
 from bucketline.report import human_size, reporter, trouble, verdict
 from bucketline.results import TERMINAL, Event, Job, Transfer
 from bucketline.talk import client_for, failure, print_json
+from bucketline.words import nearest
 
 VERBS = ("cancel", "pause", "resume", "retry")
 ADD = "add-destination"

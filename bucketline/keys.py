@@ -9,10 +9,11 @@ from typing import Any
 
 import msgspec
 
-from bucketline.cli import nearest, say, settings_for
+from bucketline.cli import say, settings_for
 from bucketline.exits import FAILED, FINE, UNREACHABLE, USAGE, Failure
 from bucketline.serve import with_redis
 from bucketline.talk import print_json
+from bucketline.words import nearest
 from engine.config import Settings, parse_size
 
 ACTIONS = ("add", "list", "revoke", "export", "import")

@@ -43,7 +43,7 @@ import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
 import msgspec
 
@@ -211,14 +211,20 @@ def _one_of(*words: str) -> Callable[[str], str]:
     return parse
 
 
+def _split(text: str, takes: str) -> SplitResult:
+    """The parts of an address; ValueError with what it takes where there are none, or a port that is none."""
+    try:
+        found = urlsplit(text)
+        found.port  # noqa: B018 - reading it is the check
+    except ValueError:
+        raise ValueError(f"{takes}, and this is no such address") from None
+    return found
+
+
 def _redis(text: str) -> str:
-    parts = urlsplit(text)
+    parts = _split(text, "takes redis://HOST:PORT/DB with a port up to 65535")
     if parts.scheme not in ("redis", "rediss", "unix"):
         raise ValueError("takes redis://HOST:PORT/DB, rediss://… (TLS) or unix:///PATH?db=DB")
-    try:
-        parts.port  # noqa: B018 - reading it is the check
-    except ValueError:
-        raise ValueError("takes redis://HOST:PORT/DB, and this port is not a number up to 65535") from None
     database = dict(parse_qsl(parts.query)).get("db", "" if parts.scheme == "unix" else parts.path.strip("/"))
     if database and not database.isdecimal():
         raise ValueError(f"names a database by number, as redis://HOST:6379/0, not {database!r}")
@@ -226,7 +232,7 @@ def _redis(text: str) -> str:
 
 
 def _http(text: str) -> str:
-    parts = urlsplit(text)
+    parts = _split(text, "takes the address of a Bucketline, as http://127.0.0.1:8000")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("takes the address of a Bucketline, as http://127.0.0.1:8000")
     return text.rstrip("/")

@@ -220,7 +220,7 @@ def test_one_refused_file_does_not_stop_the_next(
         (["a", "a", "--resume", "/v1/tus/1"], "--resume goes on with one file"),
         (["a", "--resume", "/v1/tus/1", "--to", "archive"], "has its options already: leave out --to"),
         (["a", "--resume", "/v1/tus/1", "--resumable"], "not allowed with"),
-        (["a", "--patience", "long"], "invalid float value"),
+        (["a", "--patience", "long"], "is no number of seconds"),
     ],
 )
 def test_a_users_mistake_is_exit_code_2_before_anything_is_sent(
