@@ -17,6 +17,14 @@ def has_reference(text: str) -> bool:
     return any(match.group(1) is not None for match in _REFERENCE.finditer(text))
 
 
+def references(value: Any) -> list[str]:
+    """The variables that `value`, also a table or a list, is made from, each once."""
+    if isinstance(value, str):
+        return list(dict.fromkeys(name for match in _REFERENCE.finditer(value) if (name := match.group(1)) is not None))
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return list(dict.fromkeys(name for item in items for name in references(item)))
+
+
 def expand(value: Any, environ: Mapping[str, str], faults: FaultList, place: str) -> Any:
     """`value` with all references in its strings replaced once; what a variable holds is never expanded again."""
     if isinstance(value, str):

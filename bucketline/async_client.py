@@ -22,7 +22,7 @@ import httpx
 from bucketline import calls, resumable, sending
 from bucketline.bodies import Rewindable, Stream, unheard
 from bucketline.connection import Server, patient, request
-from bucketline.exchange import Answer, Ask, Exchange
+from bucketline.exchange import STRANGE, Answer, Ask, Exchange, stranger
 from bucketline.faults import Unreachable
 from bucketline.following import PATIENCE_SECONDS, Following, ended
 from bucketline.results import Event, Job, Page, Part, Token
@@ -252,6 +252,8 @@ class AsyncClient:
                     ask = exchange.send(answer)
         except StopIteration as end:
             return cast(T, end.value)
+        except STRANGE as error:
+            raise stranger(self.url) from error
 
     async def _answer(self, ask: Ask) -> Answer:
         if ask.after:

@@ -1,6 +1,8 @@
 """`bucketline check`: proves the configuration, each destination by real work, and that Redis keeps what it is told."""
 
 import argparse
+import os
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -9,7 +11,7 @@ import msgspec
 from bucketline import valkey
 from bucketline.cli import say, settings_for
 from bucketline.configuration import configuration_for
-from bucketline.exits import FAILED, FINE, USAGE, Failure
+from bucketline.exits import FAILED, FINE, INTERRUPTED, USAGE, Failure
 from bucketline.talk import print_json
 from engine.config import Settings, without_password
 
@@ -36,8 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
         names = configuration.expand(arguments.names or list(configuration.destinations))
     except UnknownDestination as error:
         raise Failure(USAGE, str(error)) from None
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        rows = list(pool.map(lambda name: _destination(configuration.destinations[name]), names))
+    rows = _proven([configuration.destinations[name] for name in names])
     if not arguments.names:
         rows += [_actor(actor) for actor in configuration.actors.values() if actor.broker_url]
         rows += redis_rows(settings)
@@ -46,6 +47,18 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         _print(rows)
     return FINE if all(row.ok for row in rows) else FAILED
+
+
+def _proven(destinations: list[Any]) -> list[Row]:
+    pool = ThreadPoolExecutor(AT_ONCE)
+    try:
+        return list(pool.map(_destination, destinations))
+    except KeyboardInterrupt:
+        # Threads that still wait for a store must not hold the terminal; what they wrote is below .bucketline-check/.
+        sys.stdout.flush()
+        os._exit(INTERRUPTED)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _destination(destination: Any) -> Row:

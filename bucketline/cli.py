@@ -4,15 +4,14 @@ Only argparse and the settings are imported here: `bucketline up` stays in memor
 """
 
 import argparse
-import difflib
-import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, NoReturn
 
-from bucketline import __version__, job_options
-from bucketline.exits import CONFIGURATION, INTERRUPTED, USAGE, Failure
+from bucketline import __version__, job_options, setup_options
+from bucketline.exits import CONFIGURATION, FAILED, FINE, INTERRUPTED, USAGE, Failure
+from bucketline.words import close_stdout, must_take, nearest, refused
 
 # command -> (module, one line of help); each module has `run(arguments) -> exit code`.
 COMMANDS = {
@@ -22,16 +21,19 @@ COMMANDS = {
     "put": ("bucketline.put", "send files, and watch them arrive at their destinations"),
     "copy": ("bucketline.copying", "have objects, URLs and the server's own files carried to destinations"),
     "jobs": ("bucketline.jobs", "list jobs, look at one, cancel, pause, resume, retry or extend it"),
+    "init": ("bucketline.init", "write a plugins.toml by asking a few questions"),
+    "config": ("bucketline.config", "show the settings and destinations in force, and where each came from"),
     "check": ("bucketline.check", "prove every destination by a real write, read and delete"),
     "keys": ("bucketline.keys", "make, list and revoke API keys"),
     "audit": ("bucketline.audit", "show who submitted, commanded and made keys"),
     "gc": ("bucketline.gc", "remove unfinished uploads at the destinations that no job owns any more"),
     "recover": ("bucketline.recover", "make jobs again from the spool that Redis has lost"),
+    "completion": ("bucketline.completion", "print what bash, zsh or fish needs to complete commands and options"),
 }
 
 EPILOG = """\
 Exit codes: 0 fine, 1 a job or check failed, 2 usage, 69 server unreachable, 78 configuration.
-The environment (BUCKETLINE_REDIS_URL, BUCKETLINE_URL, …) is described in the README."""
+The environment (BUCKETLINE_REDIS_URL, BUCKETLINE_URL, …): `bucketline config` shows it."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -47,7 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = parse(words)
         module = import_module(COMMANDS[arguments.command][0])
-        return int(module.run(arguments))
+        code = int(module.run(arguments))
+        sys.stdout.flush()
+        return code
     except Failure as failure:
         say(*failure.lines)
         return failure.code
@@ -55,8 +59,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         # `bucketline jobs | head`: the reader has seen enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        close_stdout()
+        return FINE
+    except UnicodeEncodeError as error:
+        say(f"{error.object!r} is not UTF-8", "give a name or a setting that is; `--name` renames a file")
+        return USAGE
+    except OSError as error:
+        say(*refused(error))
+        return CONFIGURATION if error.filename else FAILED
 
 
 def say(*lines: str) -> None:
@@ -87,23 +97,21 @@ def parse(words: list[str]) -> argparse.Namespace:
         raise Failure(
             USAGE, f"there is no command {command!r}{nearest(command, COMMANDS)}", "`bucketline --help` lists them"
         )
+    if command is not None:
+        before, theirs = words[: words.index(command)], commands[command]._option_string_actions
+        for word in before:
+            if word in theirs and word not in parser._option_string_actions:
+                raise Failure(USAGE, f"{word} stands behind the command: bucketline {command} {word}")
+        must_take(before, parser, "bucketline")
+        must_take(words[words.index(command) + 1 :], commands[command], f"bucketline {command}")
     arguments, unknown = parser.parse_known_args(words)
     if unknown:
-        options = commands[arguments.command]._option_string_actions
-        what = "option" if unknown[0].startswith("-") else "argument"
-        hint = nearest(unknown[0].partition("=")[0], options) if what == "option" else ""
         raise Failure(
             USAGE,
-            f"`bucketline {arguments.command}` takes no {what} {unknown[0]!r}{hint}",
+            f"`bucketline {arguments.command}` takes no argument {unknown[0]!r}",
             f"`bucketline {arguments.command} --help` shows what it takes",
         )
     return arguments
-
-
-def nearest(word: str, words: Any) -> str:
-    """`; did you mean …?`, or nothing when no word is near."""
-    near = difflib.get_close_matches(word, list(words), 1)
-    return f"; did you mean {near[0]}?" if near else ""
 
 
 def build() -> tuple[Parser, dict[str, Parser]]:
@@ -119,7 +127,8 @@ def build() -> tuple[Parser, dict[str, Parser]]:
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
     commands: dict[str, Parser] = {}
     for name, (_, line) in COMMANDS.items():
-        commands[name] = subparsers.add_parser(name, help=line, description=line.capitalize() + ".", allow_abbrev=False)
+        text = f"{line[0].upper()}{line[1:]}."
+        commands[name] = subparsers.add_parser(name, help=line, description=text, allow_abbrev=False)
         _OPTIONS[name](commands[name])
     return parser, commands
 
@@ -191,7 +200,11 @@ def _jobs_options(parser: Parser) -> None:
     parser.add_argument("--state", help="only jobs in this state")
     parser.add_argument("--to", metavar="NAME", help="only jobs for this destination")
     parser.add_argument(
-        "--limit", type=int, default=20, metavar="N", help="how many, newest first (default: %(default)s)"
+        "--limit",
+        type=job_options.number,
+        default=20,
+        metavar="N",
+        help="how many, newest first (default: %(default)s)",
     )
     _client(parser)
 
@@ -228,9 +241,9 @@ def _keys_options(parser: Parser) -> None:
     parser.add_argument("--prefix", action="append", metavar="FOLDER", help="only keys below this folder; repeatable")
     parser.add_argument("--max-size", metavar="SIZE", help="largest file, as 5GiB")
     parser.add_argument("--expires", metavar="TIME", help="from now, as 90d or 12h; or the last day, as 2027-01-31")
-    parser.add_argument("--requests-per-minute", type=int, metavar="N", help="quota: requests a minute")
+    parser.add_argument("--requests-per-minute", type=job_options.number, metavar="N", help="quota: requests a minute")
     parser.add_argument("--bytes-per-day", metavar="SIZE", help="quota: bytes of bodies a day (of UTC), as 100GiB")
-    parser.add_argument("--jobs", type=int, metavar="N", help="quota: unfinished jobs at the same time")
+    parser.add_argument("--jobs", type=job_options.number, metavar="N", help="quota: unfinished jobs at the same time")
     parser.add_argument("--json", action="store_true", help="JSON on stdout, nothing else")
     for add in (_data, _config):
         add(parser)
@@ -243,7 +256,9 @@ def _audit_options(parser: Parser) -> None:
     )
     parser.add_argument("--key", metavar="ID", help="only what this key did")
     parser.add_argument("--job", metavar="ID", help="only what concerns this job")
-    parser.add_argument("--limit", type=int, default=100, metavar="N", help="how many lines (default: %(default)s)")
+    parser.add_argument(
+        "--limit", type=job_options.number, default=100, metavar="N", help="how many lines (default: %(default)s)"
+    )
     parser.add_argument("--json", action="store_true", help="JSON on stdout, nothing else")
     for add in (_data, _config):
         add(parser)
@@ -278,9 +293,12 @@ _OPTIONS: dict[str, Callable[[Parser], None]] = {
     "put": _put_options,
     "copy": _copy_options,
     "jobs": _jobs_options,
+    "init": setup_options.add_init,
+    "config": setup_options.add_config,
     "check": _check_options,
     "keys": _keys_options,
     "audit": _audit_options,
     "gc": _gc_options,
     "recover": _recover_options,
+    "completion": setup_options.add_completion,
 }

@@ -29,6 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
 def source_of(text: str, credentials: str | None = None) -> Source:
     """The source that a word of the command line names; Failure(2) when it names none."""
     if text.startswith(("http://", "https://")):
+        _must_be_an_address(text)
         at: UrlSource = {"url": text}
         return {**at, "credentials": credentials} if credentials else at
     if credentials:
@@ -43,6 +44,15 @@ def source_of(text: str, credentials: str | None = None) -> Source:
             "`bucketline put` sends files of this machine",
         )
     return {"destination": destination, "key": key}
+
+
+def _must_be_an_address(text: str) -> None:
+    try:
+        host = urlsplit(text).hostname
+    except ValueError:
+        host = None
+    if not host:
+        raise Failure(USAGE, f"{text!r} is no address", "write it as https://files.example/holiday.mp4")
 
 
 def shown(text: str) -> str:

@@ -47,7 +47,7 @@ class Answer(NamedTuple):
         try:
             return msgspec.json.decode(self.content, type=dict[str, Any])
         except msgspec.DecodeError:
-            raise Unreachable(f"{self.url} answers, but is not a Bucketline") from None
+            raise stranger(self.url) from None
 
     def error(self) -> ClientError:
         try:
@@ -59,6 +59,14 @@ class Answer(NamedTuple):
             return Unreachable("; ".join(problem.lines()))
         return Refused(self.status, problem)
 
+
+def stranger(url: str) -> Unreachable:
+    """For an answer that no Bucketline gives: something else listens there."""
+    return Unreachable(f"{url} answers, but is not a Bucketline")
+
+
+# What reading an answer raises that has not the members it must have.
+STRANGE = (msgspec.ValidationError, KeyError)
 
 # Yields what to ask, is sent the answer (Unreachable is thrown in where there is none), and returns the result.
 Exchange: TypeAlias = Generator[Ask, Answer, T]

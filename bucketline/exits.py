@@ -1,11 +1,21 @@
 """The exit codes of the command, and the one exception that ends it with a text for the user."""
 
 FINE = 0
-FAILED = 1  # a job or a check failed
+FAILED = 1
 USAGE = 2
-UNREACHABLE = 69  # EX_UNAVAILABLE: the server does not answer, or cannot work now
-CONFIGURATION = 78  # EX_CONFIG: settings, plugins.toml, directories, ports
-INTERRUPTED = 130  # Ctrl-C, as shells count it
+UNREACHABLE = 69  # EX_UNAVAILABLE
+CONFIGURATION = 78  # EX_CONFIG
+INTERRUPTED = 130  # as shells count it
+
+MEANINGS = {
+    FINE: "fine: all jobs and checks succeeded (with `--detach`: were accepted)",
+    FAILED: "a job or a check failed, or what was asked for is not there",
+    USAGE: "usage: a wrong command, option, file or name",
+    UNREACHABLE: "the server, or Redis, does not answer or cannot work now; later it may",
+    CONFIGURATION: "configuration: a setting, `plugins.toml`, a directory, a port, the key",
+    INTERRUPTED: "Ctrl-C",
+}
+"""Every code, and what it says to a script."""
 
 
 class Failure(Exception):

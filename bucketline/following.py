@@ -7,7 +7,7 @@ from typing import Any, Self
 import msgspec
 
 from bucketline import sse
-from bucketline.exchange import Answer, segment
+from bucketline.exchange import Answer, segment, stranger
 from bucketline.faults import Unreachable
 from bucketline.results import TERMINAL, Event, Job
 
@@ -55,6 +55,8 @@ class Following:
         """The head of an answer (with its content, where it is an error). 204: the event named was the last one."""
         if answer.status not in (200, 204):
             raise answer.error()
+        if answer.status == 200 and not answer.headers.get("Content-Type", "").startswith("text/event-stream"):
+            raise stranger(answer.url)
         self.over = answer.status == 204
         self._parser = sse.Parser(self._last)
 

@@ -19,6 +19,9 @@ PROPERTIES = {
     "encryption": "aws:kms",
 }
 
+# What these options may say.
+CHOICES = {"on_conflict": ("replace", "fail", "rename", "skip_same"), "priority": ("high", "normal", "low")}
+
 # Options that are one text each, and what they are for.
 TEXTS = {
     "key": ("TEXT", "the object's key (one file only)"),
@@ -35,6 +38,24 @@ TEXTS = {
 }
 
 
+def number(text: str) -> int:
+    """For argparse: a whole number."""
+    if not text.isdecimal() or len(text) > 12:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number; it takes one such as 20")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """For argparse: seconds to wait."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = -1.0
+    if not 0 <= found < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds; it takes one such as 60")
+    return found
+
+
 def add(parser: argparse.ArgumentParser) -> None:
     """The options that every new job may have."""
     to = "destination or route; may be given several times"
@@ -47,7 +68,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         ("label", "label of the job"),
     ):
         parser.add_argument(f"--{name}", action="append", metavar="K=V", default=[], help=f"{of}; repeatable")
-    parser.add_argument("--retain-seconds", type=int, metavar="N", help="how long the finished job is remembered")
+    parser.add_argument("--retain-seconds", type=number, metavar="N", help="how long the finished job is remembered")
     parser.add_argument(
         "--idempotency-key", metavar="TEXT", help="the same for the same file makes no second job; for example a UUID"
     )
@@ -64,7 +85,7 @@ def add_put(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--resumable", action="store_true", help="send in chunks that survive a break")
     how.add_argument("--resume", metavar="URL", help="go on with what --resumable began, where it stopped")
     parser.add_argument(
-        "--patience", type=float, default=60.0, metavar="SECONDS",
+        "--patience", type=seconds, default=60.0, metavar="SECONDS",
         help="how long --resumable and --resume wait for a server that is away (default: %(default)g)",
     )  # fmt: skip
     add(parser)

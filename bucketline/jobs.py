@@ -1,17 +1,20 @@
 """`bucketline jobs`: lists jobs, shows and follows one, and commands them."""
 
 import argparse
+import shutil
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import msgspec
 
-from bucketline.cli import nearest, say
+from bucketline.cli import say
 from bucketline.client import Client, ClientError
 from bucketline.exits import FAILED, FINE, USAGE, Failure
 from bucketline.report import human_size, reporter, trouble, verdict
 from bucketline.results import TERMINAL, Event, Job, Transfer
 from bucketline.talk import client_for, failure, print_json
+from bucketline.words import nearest
 
 VERBS = ("cancel", "pause", "resume", "retry")
 ADD = "add-destination"
@@ -117,10 +120,29 @@ def _age(moment: str | None) -> str:
 
 
 def table(rows: Sequence[tuple[str, ...]]) -> None:
-    """Rows with aligned columns, on stdout; the first row is the heading."""
+    """Rows with aligned columns, on stdout; the first row is the heading.
+
+    On a terminal that is too narrow for them, each row is a paragraph: its first cell, and the others below it.
+    """
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    if sys.stdout.isatty() and sum(widths) + 2 * (len(widths) - 1) > (room := shutil.get_terminal_size().columns):
+        for row in rows[1:]:
+            print("\n".join(_paragraph(row, room)))
+        return
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _paragraph(row: tuple[str, ...], room: int) -> list[str]:
+    """The cells of a row in lines; one that is too long for a line is cut, but for the first."""
+    lines, line = [row[0]], ""
+    for cell in filter(None, row[1:]):
+        if line and len(line) + 2 + len(cell) > room:
+            lines.append(line)
+            line = ""
+        line = f"{line}  {cell}" if line else f"  {cell}"
+        line = line if len(line) <= room else f"{line[: room - 1]}…"
+    return [*lines, line] if line else lines
 
 
 def _show(client: Client, arguments: argparse.Namespace, id: str) -> int:
@@ -185,7 +207,11 @@ def _watch(client: Client, arguments: argparse.Namespace, id: str) -> int:
 
 
 def _feed(client: Client, arguments: argparse.Namespace) -> int:
-    """One line for each change of any job, until Ctrl-C."""
+    """The jobs that change, until Ctrl-C: a table on a terminal, elsewhere one line for each change."""
+    if sys.stdout.isatty() and not arguments.json:
+        from bucketline.live import follow
+
+        return follow(client)
     states: dict[str, str] = {}
     for event in client.events():
         if arguments.json:

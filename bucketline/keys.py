@@ -9,10 +9,11 @@ from typing import Any
 
 import msgspec
 
-from bucketline.cli import nearest, say, settings_for
+from bucketline.cli import say, settings_for
 from bucketline.exits import FAILED, FINE, UNREACHABLE, USAGE, Failure
 from bucketline.serve import with_redis
 from bucketline.talk import print_json
+from bucketline.words import nearest
 from engine.config import Settings, parse_size
 
 ACTIONS = ("add", "list", "revoke", "export", "import")
@@ -147,7 +148,10 @@ def _import(arguments: argparse.Namespace, settings: Settings) -> int:
         if _run(settings, admission.add_key(key)):
             _note(settings, "import_key", key.id)
             added += 1
-    say(f"{added} of {len(found)} keys were missing, and are there again")
+    if arguments.json:
+        print_json({"added": added, "known": len(found) - added})
+    else:
+        say(f"{added} of {len(found)} keys were missing, and are there again")
     return FINE
 
 

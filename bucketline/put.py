@@ -142,7 +142,7 @@ def _look_at(file: str, *, again: bool) -> None:
         if again and not stat.S_ISREG(found.st_mode):
             _must_be_a_file(file)
     except OSError as error:
-        raise Failure(USAGE, f"{file}: {error.strerror}") from None
+        raise Failure(USAGE, f"{file or repr(file)}: {error.strerror}", "name a file that is there") from None
     except ValueError:
         raise Failure(USAGE, f"{file!r} is not a path") from None
 

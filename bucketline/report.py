@@ -1,21 +1,9 @@
-"""What a user sees of files on their way: bars on a terminal, plain lines elsewhere. Always on stderr."""
+"""What a user is told of files on their way: bars on a terminal (`bars`), plain lines elsewhere. Always on stderr."""
 
 import sys
 import threading
 import time
 from typing import Protocol
-
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TaskID,
-    TaskProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
 
 from bucketline.results import Job, Transfer
 
@@ -35,7 +23,11 @@ class Reporter(Protocol):
 
 def reporter() -> Reporter:
     """Bars when stderr is a terminal, lines when it is not."""
-    return Bars() if sys.stderr.isatty() else Lines()
+    if not sys.stderr.isatty():
+        return Lines()
+    from bucketline.bars import Bars
+
+    return Bars()
 
 
 def human_size(size: float | None) -> str:
@@ -131,59 +123,3 @@ class Lines:
 
     def close(self) -> None:
         pass
-
-
-class Bars:
-    """One bar for the way to Bucketline, one for each destination, with speed and time left."""
-
-    def __init__(self, console: Console | None = None) -> None:
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=None),
-            TaskProgressColumn(),
-            DownloadColumn(binary_units=True),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
-            TextColumn("{task.fields[note]}"),
-            console=console or Console(stderr=True),
-            expand=True,
-            speed_estimate_period=10,
-        )
-        self._tasks: dict[tuple[str, str], TaskID] = {}
-        self._progress.start()
-
-    def _task(self, file: str, place: str, size: int | None) -> TaskID:
-        if (file, place) not in self._tasks:
-            text = f"{file} → {place}" if place else f"{file} → Bucketline"
-            self._tasks[file, place] = self._progress.add_task(_plain(text), total=size, note="")
-        return self._tasks[file, place]
-
-    def sending(self, file: str, size: int | None) -> None:
-        self._task(file, "", size)
-
-    def sent(self, file: str, sent: int) -> None:
-        self._progress.update(self._tasks[file, ""], completed=sent)
-
-    def accepted(self, file: str, job: Job) -> None:
-        if (file, "") in self._tasks:
-            self._progress.update(self._tasks[file, ""], completed=job.received, total=job.received)
-        self.moved(file, job.size, job.transfers)
-
-    def moved(self, file: str, size: int | None, transfers: list[Transfer]) -> None:
-        for transfer in transfers:
-            task = self._task(file, transfer.destination, size)
-            self._progress.update(task, completed=transfer.sent, total=size, note=_plain(trouble(transfer)))
-
-    def ended(self, file: str, job: Job) -> None:
-        self.moved(file, job.size, job.transfers)
-        for line in verdict(file, job):
-            self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-    def close(self) -> None:
-        self._progress.stop()
-
-
-def _plain(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)

@@ -44,7 +44,7 @@ import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
 import msgspec
 
@@ -53,7 +53,7 @@ from backends.addresses import network_of
 PREFIX = "BUCKETLINE_"
 _UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 _SECRET_FIELDS = frozenset({"api_key", "token"})
-_URL_FIELDS = frozenset({"redis_url", "broker_url"})
+_URL_FIELDS = frozenset({"redis_url", "broker_url", "url"})
 
 
 class SettingsError(ValueError):
@@ -135,13 +135,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 found[variable] = str(value)
         return found
 
-    def __repr__(self) -> str:
+    def shown(self) -> dict[str, Any]:
+        """Every setting by the name it has here, without secrets and passwords."""
         shown = {name: getattr(self, name) for name in self.__struct_fields__}
         for name in _SECRET_FIELDS:
             shown[name] = shown[name] and "***"
         for name in _URL_FIELDS:
             shown[name] = without_password(shown[name])
-        return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+        return shown
+
+    def __repr__(self) -> str:
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in self.shown().items())})"
 
 
 def parse_size(text: str) -> int:
@@ -166,8 +170,8 @@ def next_database(url: str) -> str:
 
 
 def without_password(url: str) -> str:
-    """A Redis URL as it may be shown."""
-    return re.sub(r"([?&]password=)[^&]*", r"\1***", re.sub(r"(://[^:@/?#]*:)[^@/?#]*@", r"\1***@", url))
+    """A URL as it may be shown. A password may hold an `@` itself: the last one before the path ends it."""
+    return re.sub(r"([?&]password=)[^&]*", r"\1***", re.sub(r"(://[^:@/?#]*:)[^/?#]*@", r"\1***@", url))
 
 
 # -- reading one variable -------------------------------------------------------------------------------------------
@@ -209,14 +213,20 @@ def _one_of(*words: str) -> Callable[[str], str]:
     return parse
 
 
+def _split(text: str, takes: str) -> SplitResult:
+    """The parts of an address; ValueError with what it takes where there are none, or a port that is none."""
+    try:
+        found = urlsplit(text)
+        found.port  # noqa: B018 - reading it is the check
+    except ValueError:
+        raise ValueError(f"{takes}, and this is no such address") from None
+    return found
+
+
 def _redis(text: str) -> str:
-    parts = urlsplit(text)
+    parts = _split(text, "takes redis://HOST:PORT/DB with a port up to 65535")
     if parts.scheme not in ("redis", "rediss", "unix"):
         raise ValueError("takes redis://HOST:PORT/DB, rediss://… (TLS) or unix:///PATH?db=DB")
-    try:
-        parts.port  # noqa: B018 - reading it is the check
-    except ValueError:
-        raise ValueError("takes redis://HOST:PORT/DB, and this port is not a number up to 65535") from None
     database = dict(parse_qsl(parts.query)).get("db", "" if parts.scheme == "unix" else parts.path.strip("/"))
     if database and not database.isdecimal():
         raise ValueError(f"names a database by number, as redis://HOST:6379/0, not {database!r}")
@@ -224,7 +234,7 @@ def _redis(text: str) -> str:
 
 
 def _http(text: str) -> str:
-    parts = urlsplit(text)
+    parts = _split(text, "takes the address of a Bucketline, as http://127.0.0.1:8000")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("takes the address of a Bucketline, as http://127.0.0.1:8000")
     return text.rstrip("/")
@@ -331,6 +341,8 @@ _VARIABLES: dict[str, tuple[str, Callable[[str], Any]]] = {
     "BUCKETLINE_URL": ("url", _http),
     "BUCKETLINE_TOKEN": ("token", _secret),
 }
+NAMES: Mapping[str, str] = {variable: name for variable, (name, _) in _VARIABLES.items()}
+"""Each variable, and the name that its setting has in `Settings`."""
 
 
 def _read(environ: Mapping[str, str], overrides: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:

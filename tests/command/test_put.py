@@ -220,7 +220,7 @@ def test_one_refused_file_does_not_stop_the_next(
         (["a", "a", "--resume", "/v1/tus/1"], "--resume goes on with one file"),
         (["a", "--resume", "/v1/tus/1", "--to", "archive"], "has its options already: leave out --to"),
         (["a", "--resume", "/v1/tus/1", "--resumable"], "not allowed with"),
-        (["a", "--patience", "long"], "invalid float value"),
+        (["a", "--patience", "long"], "is no number of seconds"),
     ],
 )
 def test_a_users_mistake_is_exit_code_2_before_anything_is_sent(
@@ -287,15 +287,15 @@ def test_on_a_terminal_there_are_bars_for_both_halves(server: FakeServer, movie:
                 shown += block
         assert put.wait(20) == 0
     text = shown.decode()
-    assert "holiday.mp4 → Bucketline" in text
-    assert "holiday.mp4 → archive" in text
+    assert "  → Bucketline" in text
+    assert "  → archive" in text
     assert "━" in text
 
 
 def test_bars_on_a_terminal_show_both_halves() -> None:
     from rich.console import Console
 
-    from bucketline.report import Bars
+    from bucketline.bars import Bars
     from bucketline.results import Job
     from tests.command.fake import job_json
 
@@ -305,19 +305,19 @@ def test_bars_on_a_terminal_show_both_halves() -> None:
     bars.sending("a[b].bin", 100)
     bars.sent("a[b].bin", 100)
     bars.accepted("a[b].bin", job)
+    bars.close()  # what is on the screen now
     bars.ended("a[b].bin", Job.read(job_json("1", 100, state="succeeded")))
     bars.close()
-    assert "a[b].bin → Bucketline" in screen.getvalue()
-    assert "a[b].bin → archive" in screen.getvalue()
-    assert "a[b].bin → [x]" in screen.getvalue()
-    assert "50%" in screen.getvalue()
+    for shown in ("a[b].bin", "  → Bucketline", "  → archive", "  → [x]", "50 %"):
+        assert shown in screen.getvalue()
 
 
 @pytest.mark.parametrize("kind", ["bars", "lines"])
 def test_a_job_that_was_not_sent_from_here_is_shown_too(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     from rich.console import Console
 
-    from bucketline.report import Bars, Lines
+    from bucketline.bars import Bars
+    from bucketline.report import Lines
     from bucketline.results import Job
     from tests.command.fake import job_json
 
