@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -108,7 +108,7 @@ def test_moving_clouds() -> None:
         assert reader.runs("left").count("albums/") == 0
 
         (reader.folder / "plugins.toml").write_text(documents_of("move-clouds", "plugins: new"))
-        eventually(lambda: [one["name"] for one in client.destinations()] == ["new"], "the file is read again", 60)
+        eventually(lambda: "old" not in {one["name"] for one in client.destinations()}, "the file is read again", 60)
         assert client.wait(client.submit(reader.folder / "notes.txt", key="last.txt").id).succeeded
         assert "last.txt" in reader.stored("new") and "last.txt" not in reader.stored("old")
 
@@ -145,7 +145,7 @@ def test_recovering() -> None:
     with reading("recover", FAILING) as reader, reader.client() as client:
         job = client.wait(client.submit(reader.folder / "notes.txt", destinations=["media"], key="a.txt").id)
         assert job.state == "failed"
-        with pytest.raises(AssertionError, match="access_denied"):
+        with pytest.raises(AssertionError, match="Access to the destination was denied"):
             reader.runs("look")  # the last command says so, by its exit code, too
 
         (reader.folder / "plugins.toml").write_text(MEDIA)
@@ -157,18 +157,17 @@ def test_recovering() -> None:
 
 def test_securing() -> None:
     with reading("secure", MEDIA) as reader:
-        needs(shutil.which("openssl") is not None, "openssl")
         made = documents_of("secure", "run: keys") + documents_of("secure", "run: token")
 
         said = reader.runs("revoke", made)
 
         assert "photo site" in said
-        assert '"token":"blt_' in said.replace(" ", "")
-        assert "submit,read" in said or "read" in said
+        assert '"token":"blt_' in said
+        assert "mint_token" in said.partition("ACTION")[2], "the audit log has what the key did"
 
 
 def test_the_view_of_a_django_site_answers_with_its_job() -> None:
-    needs(shutil.which("django-admin") is not None or _has("django"), "django")
+    needs(importlib.util.find_spec("django") is not None, "django")
     asked = """
 from django.conf import settings
 settings.configure()
@@ -190,9 +189,3 @@ print(answer.status_code, answer.content.decode())
         assert job.id in body
         assert client.wait(job.id, timeout=60).succeeded
         assert reader.stored("media") == {"users/7/notes.txt": NOTES}
-
-
-def _has(module: str) -> bool:
-    import importlib.util
-
-    return importlib.util.find_spec(module) is not None
