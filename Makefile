@@ -14,7 +14,7 @@ STAMP  := $(VENV)/.made-from-$(shell cat constraints.txt pyproject.toml | cksum 
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test conformance-table check format demo up example-django bench bench-stores constraints clean
+.PHONY: help setup wheel docs test conformance-table check format demo up example-django bench bench-stores constraints clean
 
 help:
 	@echo 'make demo            set up, start everything, send two files, show what happened (KEEP=dir keeps it)'
@@ -25,6 +25,8 @@ help:
 	@echo 'make bench           side by side with what you would use instead'
 	@echo 'make bench-stores    each storage backend beside the upload of its own library'
 	@echo 'make setup           only .venv with the `bucketline` command in it'
+	@echo 'make docs            the documentation as a site, in site/'
+	@echo 'make wheel           the sdist and the wheel, in dist/'
 	@echo 'make clean           remove .venv, var/ and caches'
 
 setup: $(STAMP)
@@ -38,6 +40,12 @@ $(STAMP):
 	$(PIP) install --quiet --require-hashes --no-deps -r constraints.txt
 	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $(STAMP)
+
+docs: setup
+	$(BIN)/python -P deploy/pages.py site
+
+wheel: setup
+	$(BIN)/python -m hatchling build -d dist
 
 # Azurite, the emulator of Azure Storage, clients of tus, and what the page of examples/django is made of, for their
 # tests: once, and only where there is npm. Node brings certificates of its own; behind a proxy that re-signs, those of
@@ -100,5 +108,5 @@ constraints:
 	$(BIN)/python deploy/pins.py
 
 clean:
-	rm -rf $(VENV) var .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
+	rm -rf $(VENV) var site .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -22,6 +22,7 @@ from backends import errors
 from backends.base import Backend, Body, Capabilities
 from backends.body import ReaderAround
 from backends.errors import BY_CODE
+from backends.ordered_faults import meet_order
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -52,6 +53,8 @@ class RehearsalFaults(msgspec.Struct, frozen=True, kw_only=True):
     cut_at: int = 0
     corrupt_rate: float = 0.0
     """Parts and files that reach the provider with one bit changed, in a way that it cannot notice itself."""
+    orders: Path | None = None
+    """A directory of failures that are ordered one by one (`backends.ordered_faults`); for tests of applications."""
     seed: int | None = None
     """Makes the choice of calls repeatable, where they come in the same order."""
 
@@ -103,6 +106,8 @@ class _Rehearsed:
             return verb(*arguments, **options)
         if self._faults.latency_seconds:
             self._sleep(self._faults.latency_seconds)
+        if self._faults.orders is not None:
+            meet_order(self._faults.orders, name, arguments)
         if self._happens(self._faults.error_rate):
             raise self._error(f"The call {name} was made to fail")
         answer = verb(*(self._body(one) if _is_body(one) else one for one in arguments), **options)

@@ -4,8 +4,6 @@ from typing import Any
 
 import msgspec
 
-from backends.structs import prepare_structs
-
 TERMINAL = frozenset({"succeeded", "partially_succeeded", "failed", "cancelled", "expired"})
 
 
@@ -137,4 +135,7 @@ class Event(msgspec.Struct):
     data: dict[str, Any]
 
 
-prepare_structs()  # clients are used by threads
+# Clients are used by threads; why those must not be the first to decode a type stands in backends/structs.py. It is not
+# asked here: in a program that has a package `backends` of its own the client has to work all the same.
+for _kind in (Problem, Token, Job, Part, Page):
+    msgspec.json.Decoder(_kind)

@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAD = "# What the image needs {}, of constraints.txt. Written by deploy/pins.py; installed by the Dockerfile.\n"
-NO_STORES = {"test", "lint", "bench", "dev"}
+NO_STORES = {"test", "lint", "bench", "docs", "dev"}
 """The extras of pyproject.toml that are for those who work on Bucketline; all others can be in the image."""
 IMAGE = {"python_version": "3.11", "python_full_version": "3.11.0", "sys_platform": "linux"}
 

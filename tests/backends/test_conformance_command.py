@@ -37,11 +37,11 @@ def here(tmp_path: Path) -> Path:
 
 def run(here: Path, *options: str) -> tuple[int, str]:
     """The exit code, and all that was printed."""
-    installed = any(entry.value == "backends.conformance.plugin" for entry in entry_points(group="pytest11"))
+    installed = any(entry.value == "bucketline.testing.plugin" for entry in entry_points(group="pytest11"))
     ran = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"),
-            *([] if installed else ["-p", "backends.conformance.plugin"]),
+            *([] if installed else ["-p", "bucketline.testing.plugin"]),
             *("--pyargs", "backends.conformance", *options),
         ],
         cwd=here,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from backends.body import BytesBody, FileBody
 from backends.checksums import crc32c
 from backends.config import load
 from backends.conformance.subject import Subject
-from backends.errors import ConnectionFailed, IntegrityError, Throttled, Unavailable
+from backends.errors import ConnectionFailed, IntegrityError, PermanentError, Throttled, Unavailable
 from backends.local import LocalBackend, LocalOptions, LocalPlugin
 from backends.memory import MemoryBackend, MemoryPlugin, space
 from backends.memory_faults import MemoryOptions
@@ -120,3 +121,39 @@ def test_faults_are_a_table_of_any_destination(tmp_path: Path) -> None:
 
 def test_memory_is_what_it_was() -> None:
     assert isinstance(MemoryPlugin().build(MemoryOptions()), MemoryBackend)
+
+
+# -- failures that are ordered one by one -----------------------------------------------------------------------------
+
+
+def order(folder: Path, **what: Any) -> None:
+    (folder / f"{len(list(folder.iterdir())):06}.json").write_text(json.dumps(what))
+
+
+def test_an_order_is_met_once_by_the_call_that_it_is_for(tmp_path: Path) -> None:
+    backend, _, _ = memory(orders=tmp_path)
+    order(tmp_path, part=2, error="throttled", retry_after=2.5)
+    session = backend.begin("key", size=2, part_size=1, properties=P())
+    backend.put_part(session, 1, BytesBody(b"a"))
+    with pytest.raises(Throttled) as raised:
+        backend.put_part(session, 2, BytesBody(b"b"))
+    assert raised.value.retry_after == 2.5
+    backend.put_part(session, 2, BytesBody(b"b"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_sent_whole_is_part_1(tmp_path: Path) -> None:
+    backend, _, _ = memory(orders=tmp_path)
+    order(tmp_path, part=2)
+    order(tmp_path, part=1)
+    with pytest.raises(Unavailable):
+        backend.put_whole("key", BytesBody(b"x"), properties=P())  # type: ignore[attr-defined]
+    assert [path.name for path in tmp_path.iterdir()] == ["000000.json"]
+
+
+@pytest.mark.parametrize("text", ["{", '{"part": "two"}', '{"sort": "throttled"}', '{"error": "trottled"}'])
+def test_an_order_that_cannot_be_read_is_told(tmp_path: Path, text: str) -> None:
+    backend, _, _ = memory(orders=tmp_path)
+    (tmp_path / "x.json").write_text(text)
+    with pytest.raises(PermanentError, match="ordered"):
+        backend.put_whole("key", BytesBody(b"x"), properties=P())  # type: ignore[attr-defined]
