@@ -112,6 +112,11 @@ class Browser:
         self.call("Page.navigate", url=url)
         self.until("document.readyState === 'complete' && location.href !== 'about:blank'")
 
+    def leave(self) -> None:
+        """Nothing is open any more; the next page begins anew, even when it is the same one."""
+        self.call("Page.navigate", url="about:blank")
+        self.until("location.href === 'about:blank'")
+
     def evaluate(self, expression: str) -> Any:
         answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in answer, answer
@@ -138,13 +143,6 @@ class Browser:
         self.call(
             "Network.emulateNetworkConditions",
             offline=False, latency=0, downloadThroughput=-1, uploadThroughput=bytes_per_second,
-        )  # fmt: skip
-
-    def offline(self, is_so: bool) -> None:
-        """The machine's own network; open connections end, too."""
-        self.call(
-            "Network.emulateNetworkConditions",
-            offline=is_so, latency=0, downloadThroughput=-1, uploadThroughput=-1,
         )  # fmt: skip
 
     def size(self, width: int, height: int, *, phone: bool = False) -> None:

@@ -1,7 +1,7 @@
 // The page of one job: its halves, its transfers with their parts, what was tried, and what one can do.
 
 import { ask, command, post } from "./api.js";
-import { attribute, badge, coalesced, element, text, title } from "./dom.js";
+import { badge, coalesced, element, text, title } from "./dom.js";
 import { bytes, duration, moment, speed } from "./format.js";
 import { hooks } from "./hooks.js";
 import { halves } from "./jobrow.js";
@@ -11,7 +11,7 @@ import { OVER, forget, get, rateOf, take, watch } from "./store.js";
 import { Timeline } from "./timeline.js";
 import { transferBox } from "./transfer.js";
 
-const LOOK_MS = 700; // how often the parts of a job under way are asked for
+const LOOK_MS = 700; // how often the parts of a job under way are asked for; of very many parts less often
 const VERBS = {
   pause: { words: "Pause", when: (job) => ["queued", "running"].includes(job.state) },
   resume: { words: "Resume", when: (job) => job.state === "paused" },
@@ -22,8 +22,9 @@ const VERBS = {
 export function jobView(id) {
   const heading = title("Job");
   const state = badge();
+  state.setAttribute("role", "status");
   const bars = halves();
-  const said = element("p", { class: "facts number", role: "status" });
+  const said = element("p", { class: "number" });
   const fault = element("p", { class: "fault", hidden: true });
   const buttons = element("div", { class: "row", role: "group", "aria-label": "Commands" });
   const transfers = element("div", { class: "transfers" });
@@ -97,7 +98,7 @@ export function jobView(id) {
       else if (error.status && error.status !== 401) notice(error.message);
     }
     const job = get(id);
-    if (!closed && job && !OVER.has(job.state)) timer = setTimeout(look, document.hidden ? 10 * LOOK_MS : LOOK_MS);
+    if (!closed && job && !OVER.has(job.state)) timer = setTimeout(look, pace(job));
   }
 
   function gone(error) {
@@ -121,9 +122,16 @@ export function jobView(id) {
     element("section", { class: "card" }, element("h2", {}, "What happened"), timeline.node),
     element("section", { class: "card" }, element("h2", {}, "Facts and proof"), facts),
     deliveries.node);
+  const themed = () => boxes.forEach((box) => box.paint());
+  document.addEventListener("themed", themed);
   draw();
   look();
-  return { node, title: "Job", close() { closed = true; clearTimeout(timer); unwatch(); } };
+  return { node, title: "Job", close() { closed = true; clearTimeout(timer); unwatch(); document.removeEventListener("themed", themed); } };
+}
+
+function pace(job) {
+  const parts = (job.transfers ?? []).reduce((sum, one) => sum + (one.parts?.total ?? 0), 0);
+  return Math.max(LOOK_MS, 2 * parts) * (document.hidden ? 10 : 1);
 }
 
 function sentence(job) {
@@ -168,7 +176,6 @@ function addition(id) {
     if (select.shown === free.join("\n")) return;
     select.shown = free.join("\n");
     select.replaceChildren(...free.map((name) => element("option", { value: name }, name)));
-    attribute(button, "aria-label", "Add this destination");
   };
   return { node, show: node.show };
 }

@@ -70,6 +70,7 @@ export function makeRow() {
     if (!job || row.shown === job) return;
     row.shown = job;
     row.dataset.id = id;
+    row.dataset.state = job.state;
     text(name, job.name ?? id);
     name.href = `#/jobs/${id}`;
     text(key, job.key ?? "");

@@ -73,6 +73,7 @@ const themes = ["auto", "light", "dark"];
 
 function themed() {
   text(themeButton, `Theme: ${document.documentElement.dataset.theme}`);
+  document.dispatchEvent(new Event("themed")); // what is painted does not follow the style sheet by itself
 }
 
 themeButton.addEventListener("click", () => {
@@ -81,6 +82,8 @@ themeButton.addEventListener("click", () => {
   try { localStorage.setItem("bucketline-theme", root.dataset.theme); } catch { /* it lasts until the page is left */ }
   themed();
 });
+
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", themed);
 
 // ---- live
 
@@ -98,7 +101,7 @@ document.getElementById("skip").addEventListener("click", (event) => {
   main.focus();
 });
 document.addEventListener("keydown", (event) => {
-  if (event.key !== "/" || event.target.matches("input, select, textarea") || dialog.open) return;
+  if (event.key !== "/" || event.target.matches?.("input, select, textarea") || dialog.open) return;
   const search = document.getElementById("q");
   if (search) { event.preventDefault(); search.focus(); }
 });

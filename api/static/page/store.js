@@ -100,7 +100,7 @@ async function fetchMissing() {
     take(await ask(`/v1/jobs/${id}`));
   } catch { /* gone, not ours, or told again by the next event */ } finally {
     asking -= 1;
-    if (missing.size) want([...missing][0]);
+    if (missing.size) want(missing.values().next().value);
   }
 }
 

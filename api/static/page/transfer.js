@@ -34,6 +34,7 @@ export function transferBox(destination) {
       proof.hidden = one.state !== "succeeded";
       text(proof, one.state === "succeeded" ? proved(one) : "");
     },
+    paint: map.paint,
     parts(items) {
       map.show(items);
       const wrong = items.filter((item) => item.error && item.state !== "sent").slice(0, SHOWN);
@@ -70,10 +71,9 @@ function partMap(destination) {
   let items = [];
   const draw = () => paint(canvas, items);
   new ResizeObserver(() => requestAnimationFrame(draw)).observe(canvas.parentElement);
-  const dark = matchMedia("(prefers-color-scheme: dark)");
-  dark.addEventListener("change", draw);
   return {
     node,
+    paint: draw,
     show(found) {
       items = found;
       node.hidden = !items.length;
