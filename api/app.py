@@ -9,17 +9,18 @@ import falcon
 import falcon.asgi
 
 from api.additions import Additions
+from api.assets import DOCS, PAGE_FILE
 from api.audit import AuditLog
 from api.destinations import Destination, Destinations
 from api.events import Feed
-from api.health import Alive, Index, ProblemPage, Ready, Stats
+from api.health import Alive, ProblemPage, Ready, Stats
 from api.ingest import Intake
 from api.jobs import Command, Job, Jobs, Objects, Parts, Submission, Webhooks
 from api.life import Life
 from api.limits import PING_SECONDS, Pace
 from api.metrics import Metrics
 from api.openapi import OpenApi
-from api.pages import DOCS, Page
+from api.pages import Home, Page, PageFile
 from api.problems import CONTENT_TYPE, Problem, from_engine, from_framework
 from api.service import Service
 from api.tokens import Tokens
@@ -59,12 +60,13 @@ def create_app(
     submission = Submission(service, intake, life)
     feed = Feed(service, life, ping_seconds=ping_seconds)
     destination = Destination(service)
-    app.add_route("/", Index())
+    app.add_route("/", Home())
     app.add_route("/livez", Alive())
     app.add_route("/readyz", Ready(service, life))
     app.add_route("/openapi.json", OpenApi())
-    for address, (name, content_type) in DOCS.items():
-        app.add_route(address, Page(name, content_type))
+    for address, (name, _) in DOCS.items():
+        app.add_route(address, Page(name))
+    app.add_route(PAGE_FILE, PageFile())
     app.add_route("/problems/{code}", ProblemPage())
     app.add_route("/metrics", Metrics(service))
     app.add_route("/v1/stats", Stats(service))

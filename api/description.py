@@ -9,6 +9,7 @@ import msgspec
 
 from api import reference, requests_described, shapes
 from api.access import scope_of, takes_query_token
+from api.assets import PAGE_FILE
 from api.doorman import OPEN_PATHS
 from api.problems import CONTENT_TYPE, title_of
 from api.problems import TABLE as PROBLEMS
@@ -104,7 +105,7 @@ class _Operation:
     def __init__(self, one: Any, schemas: _Schemas) -> None:
         self._one = one
         self._schemas = schemas
-        self._open = one.path in OPEN_PATHS or one.method == "options"
+        self._open = one.path in {*OPEN_PATHS, PAGE_FILE} or one.method == "options"
 
     def described(self) -> Json:
         one = self._one

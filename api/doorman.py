@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from api.access import SECRET, is_secret, takes_query_token, unauthorized
+from api.assets import OPEN
 from api.problems import Problem
 from api.service import Gate
 from api.tus_headers import is_tus
@@ -19,7 +20,7 @@ Again = Callable[[], Awaitable[Identity | None]]
 
 _KEY_PARAMETERS = frozenset({b"api_key", b"apikey", b"api-key", b"access_token", b"authorization", b"token", b"bearer"})
 _ACCESS_TOKEN = b"access_token"
-OPEN_PATHS = frozenset({"/livez", "/readyz", "/", "/openapi.json", "/docs", "/docs/docs.css", "/docs/docs.js"})
+OPEN_PATHS = frozenset({"/livez", "/readyz", "/", "/openapi.json", *OPEN})
 """They hold no secret."""
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from api import reference_tus, shapes
+from api.assets import DOCS, PAGE, PAGE_FILE
 from api.limits import AUDIT_MOST, LIST_DEFAULT, LIST_MOST, TOKEN_MOST_SECONDS, TOKEN_MOST_UPLOADS, WAIT_MOST_SECONDS
 from api.once import MOST_CHARACTERS, PLAIN, QUOTED
-from api.pages import DOCS
 from api.reference_parts import TEXT, Answer, Operation, parameter
 from engine.models import JOB_STATES
 
@@ -64,6 +64,7 @@ PARAMETERS: dict[str, Json] = {
     "delivery": parameter("delivery", "path", "The delivery's id.", {**TEXT, "minLength": 1}),
     "name": parameter("name", "path", "The destination's or route's name.", {**TEXT, "minLength": 1}),
     "token_id": parameter("token_id", "path", "The token's id.", {**TEXT, "pattern": "^[0-9a-f]{16}$"}),
+    "page_file": parameter("file", "path", "Its name.", {"type": "string", "enum": list(PAGE)}),
     "code": parameter("code", "path", "A problem code.", {"$ref": "#/components/schemas/ProblemCode"}),
     "object_destination": parameter("destination", "path", "A destination or route.", {**TEXT, "minLength": 1}),
     "object_key": parameter(
@@ -251,5 +252,9 @@ OPERATIONS = [
         parameters=("if_none_match",), head=True) for path, (name, media) in DOCS.items()),
     Operation("service", "get", "/problems/{code}", "What a problem code means", {
         200: Answer("Its constant members.", shapes.ProblemKind)}, parameters=("code",), refused="no_resource"),
-    Operation("service", "get", "/", "Where to begin", {200: Answer("Addresses.", shapes.IndexView)}, head=True),
+    Operation("service", "get", PAGE_FILE, "A file of the page at `/`", {
+        200: Answer("The file.", str, ("ETag",), "text/*"), 304: Answer("It is as you know it.", None, ("ETag",))},
+        parameters=("page_file", "if_none_match"), refused="no_resource", head=True),
+    Operation("service", "get", "/", "Where to begin; the page for people, if the request accepts `text/html`", {
+        200: Answer("Addresses.", shapes.IndexView)}, head=True),
 ]  # fmt: skip

@@ -32,7 +32,9 @@ OPTIONS = [
 
 
 class Browser:
-    """One Chromium with one page. `errors` is what the page threw; nothing may be in it at the end."""
+    """One Chromium with one page. `errors` is what the page threw or did against its policy, and what it told the
+    console as an error; nothing may be in it at the end.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -66,7 +68,7 @@ class Browser:
     def _attach(self) -> None:
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        for domain in ("Page", "Runtime", "DOM", "Network"):
+        for domain in ("Page", "Runtime", "DOM", "Network", "Log"):
             self.call(f"{domain}.enable")
 
     def __exit__(self, *error: object) -> None:
@@ -87,8 +89,8 @@ class Browser:
         os.write(self._out, json.dumps(message).encode() + bytes(1))
         while True:
             answer = self._read()
-            if answer.get("method") == "Runtime.exceptionThrown":
-                self.errors.append(json.dumps(answer["params"]["exceptionDetails"])[:2000])
+            if _is_fault(answer):
+                self.errors.append(json.dumps(answer["params"])[:2000])
             if answer.get("id") == self._last:
                 assert "error" not in answer, (method, answer)
                 return dict(answer["result"])
@@ -109,6 +111,11 @@ class Browser:
     def open(self, url: str) -> None:
         self.call("Page.navigate", url=url)
         self.until("document.readyState === 'complete' && location.href !== 'about:blank'")
+
+    def leave(self) -> None:
+        """Nothing is open any more; the next page begins anew, even when it is the same one."""
+        self.call("Page.navigate", url="about:blank")
+        self.until("location.href === 'about:blank'")
 
     def evaluate(self, expression: str) -> Any:
         answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
@@ -138,5 +145,36 @@ class Browser:
             offline=False, latency=0, downloadThroughput=-1, uploadThroughput=bytes_per_second,
         )  # fmt: skip
 
+    def size(self, width: int, height: int, *, phone: bool = False) -> None:
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width, height=height, deviceScaleFactor=2 if phone else 1, mobile=phone,
+        )  # fmt: skip
+
+    def prefers(self, scheme: str) -> None:
+        """light or dark"""
+        self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+
+    def key(self, name: str) -> None:
+        """Press a key that has a name: ArrowDown, Tab, Enter."""
+        codes = {"Tab": 9, "Enter": 13, "End": 35, "Home": 36, "ArrowUp": 38, "ArrowDown": 40}
+        for kind in ("rawKeyDown", "keyUp"):
+            self.call("Input.dispatchKeyEvent", type=kind, key=name, code=name, windowsVirtualKeyCode=codes[name])
+
     def screenshot(self, file: Path) -> None:
         file.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", captureBeyondViewport=True)["data"]))
+
+
+def _is_fault(event: dict[str, Any]) -> bool:
+    """Of the browser's own log only what is against a policy: that a request failed is often what a test is about."""
+    params = event.get("params", {})
+    match event.get("method"):
+        case "Runtime.exceptionThrown":
+            return True
+        case "Runtime.consoleAPICalled":
+            return bool(params["type"] in ("error", "assert"))
+        case "Log.entryAdded":
+            return params["entry"]["source"] in ("security", "violation", "deprecation") or (
+                "Content Security Policy" in params["entry"]["text"]
+            )
+    return False

@@ -1,0 +1,177 @@
+// The files that this page sends: a queue of resumable uploads by tus-js-client, few at a time.
+
+import { askForKey, command, headers, onKey } from "./api.js";
+import { Speed } from "./format.js";
+import { want } from "./store.js";
+
+const AT_ONCE = 3; // a browser has six connections to one server, and the page needs some
+const PAUSES = [0, 1000, 2000, 4000, ...Array(40).fill(8000)]; // after each break; bytes that arrive begin it anew
+
+/** How the next files are sent; the panel fills it in. */
+export const options = { destinations: "", folder: "", on_conflict: "" };
+const uploads = [];
+const watchers = new Set();
+let last = 0;
+
+export const all = () => uploads;
+
+export function watch(watcher) {
+  watchers.add(watcher);
+  return () => watchers.delete(watcher);
+}
+
+const tell = () => { for (const watcher of watchers) watcher(); };
+
+/** `state`: waiting sending paused arrived failed cancelled. `job`: its id, as soon as it has one. */
+class Upload {
+  constructor(file, path) {
+    last += 1;
+    const { folder } = options;
+    Object.assign(this, {
+      id: last, file, name: file.name, size: file.size, sent: 0, state: "waiting", job: "", said: "", speed: new Speed(),
+      metadata: metadataOf(file, [folder, path].filter(Boolean).join("/") && [folder, path || file.name].filter(Boolean).join("/")),
+    });
+  }
+
+  async start() {
+    this.state = "sending";
+    this.tus ??= this.made();
+    try {
+      if (!this.tus.url) {
+        const [before] = await this.tus.findPreviousUploads();
+        if (before) this.tus.resumeFromPreviousUpload(before);
+      }
+    } catch { /* nothing is remembered: it begins anew */ }
+    if (this.state !== "sending") return;
+    this.tus.start();
+    tell();
+  }
+
+  made() {
+    return new window.tus.Upload(this.file, {
+      endpoint: "/v1/tus",
+      metadata: this.metadata,
+      retryDelays: PAUSES,
+      removeFingerprintOnSuccess: true,
+      fingerprint: async (file) => ["bucketline", file.name, file.type, file.size, file.lastModified, JSON.stringify(this.metadata)].join("|"),
+      onBeforeRequest: (request) => { for (const [name, value] of Object.entries(headers())) request.setHeader(name, value); },
+      onAfterResponse: (request, answer) => this.answered(answer),
+      onShouldRetry: (error) => this.retries(error),
+      onProgress: (sent) => this.progress(sent),
+      onSuccess: () => this.settle("arrived", ""),
+      onError: (error) => this.failed(error),
+    });
+  }
+
+  answered(answer) {
+    const job = answer.getHeader("Bucketline-Job");
+    if (!job || this.job) return;
+    this.job = job;
+    want(job);
+  }
+
+  progress(sent) {
+    this.sent = sent;
+    this.said = "";
+    this.speed.add(sent);
+    tell();
+  }
+
+  /** The network and the server's own troubles pass; what was refused stays refused. */
+  retries(error) {
+    const status = error.originalResponse?.getStatus() ?? 0;
+    if (status && status < 500 && status !== 409 && status !== 423) return false;
+    this.said = status ? reason(error) : "The connection is gone. It goes on by itself.";
+    tell();
+    return true;
+  }
+
+  failed(error) {
+    const status = error.originalResponse?.getStatus() ?? 0;
+    if (status === 401) {
+      askForKey();
+      this.settle("waiting-key", "Waits for an API key.");
+    } else this.settle("failed", status ? reason(error) : "The connection did not come back. Resume goes on where it was.");
+  }
+
+  settle(state, said) {
+    this.state = state;
+    this.said = said;
+    if (state === "arrived") { this.sent = this.size; want(this.job); }
+    next();
+    tell();
+  }
+
+  async pause() {
+    this.state = "paused";
+    this.said = "";
+    await this.tus?.abort();
+    next();
+    tell();
+  }
+
+  resume() {
+    this.state = "waiting";
+    this.said = "";
+    next();
+    tell();
+  }
+
+  async cancel() {
+    this.state = "cancelled";
+    this.said = "";
+    tell();
+    // With `true` it is ended on the server, too, which ends the job. Before it is known there, there is nothing to end.
+    try { await this.tus?.abort(Boolean(this.tus.url)); } catch { if (this.job) await command(this.job, "cancel").catch(() => {}); }
+    next();
+    tell();
+  }
+
+  get left() {
+    const rate = this.speed.rate();
+    return rate ? (this.size - this.sent) / rate : null;
+  }
+}
+
+function metadataOf(file, key) {
+  const found = { filename: file.name };
+  if (file.type) found.filetype = file.type;
+  if (key) found.key = key;
+  for (const name of ["destinations", "on_conflict"]) if (options[name]) found[name] = options[name];
+  return found;
+}
+
+/** What a refusal says: the detail of its problem. */
+function reason(error) {
+  try {
+    const problem = JSON.parse(error.originalResponse.getBody());
+    return [problem.title, problem.detail].filter(Boolean).join(". ");
+  } catch {
+    return `The server answered ${error.originalResponse?.getStatus()}.`;
+  }
+}
+
+export function add(found) {
+  for (const { file, path } of found) uploads.push(new Upload(file, path));
+  next();
+  tell();
+}
+
+function next() {
+  let free = AT_ONCE - uploads.filter((one) => one.state === "sending").length;
+  for (const one of uploads) {
+    if (free <= 0) return;
+    if (one.state === "waiting") { free -= 1; one.start(); }
+  }
+}
+
+/** Takes what is over off the list. */
+export function clear(over) {
+  for (let index = uploads.length - 1; index >= 0; index -= 1) if (over(uploads[index])) uploads.splice(index, 1);
+  tell();
+}
+
+onKey("changed", () => { for (const one of uploads) if (one.state === "waiting-key") one.resume(); });
+window.addEventListener("beforeunload", (event) => {
+  if (uploads.some((one) => ["waiting", "sending"].includes(one.state))) event.preventDefault();
+});

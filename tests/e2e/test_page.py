@@ -1,0 +1,378 @@
+"""The page at `/` in a real browser, on real processes: what a person does there, and what comes of it."""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.backends.proxy import Proxy
+from tests.e2e.browser import Browser
+from tests.e2e.provider import PART, Provider
+from tests.e2e.stack import PATIENCE, Stack
+from tests.e2e.test_webhooks import NEW, Receiver
+from tests.servers import eventually, needs, program
+
+FILM = random.Random(7).randbytes(2 * PART + 12_345)  # three parts
+SLOW = 4 << 20
+ROW = ".upload:last-child"
+AXE = Path(sys.prefix) / "node" / "node_modules" / "axe-core" / "axe.min.js"
+VIEWS = ["jobs", "failed", "destinations", "system"]
+
+
+class Here:
+    """A Bucketline with two destinations, and a browser that has its page open behind a line that can break."""
+
+    def __init__(self, stack: Stack, browser: Browser, provider: Provider, proxy: Proxy) -> None:
+        self.browser, self.provider, self.proxy = browser, provider, proxy
+        self.talk = stack.talk
+
+    def open(self, view: str = "") -> None:
+        self.browser.leave()
+        self.browser.open(f"http://127.0.0.1:{self.proxy.port}/{view}")
+        self.browser.until("document.getElementById('live').dataset.live === 'on'")
+
+    def send(self, file: Path) -> None:
+        self.browser.until("document.querySelector('.places input:checked') !== null")
+        self.browser.choose("#files", file)
+        self.browser.until(f"document.querySelector({ROW!r}) !== null")
+
+    def becomes(self, state: str, row: str = ROW) -> None:
+        self.browser.until(f"document.querySelector({row!r})?.dataset.state === {state!r}")
+
+    def job(self, row: str = ROW) -> str:
+        """The id of the job that an upload has become."""
+        self.browser.until(f"document.querySelector({row!r}).querySelector('a[href]') !== null")
+        return str(self.browser.evaluate(f"document.querySelector({row!r}).querySelector('a').hash.split('/').at(-1)"))
+
+    def share(self, label: str, row: str = ROW) -> int:
+        """How far a bar is, in percent; -1 without one."""
+        found = f"document.querySelector({row!r})?.querySelector('[role=progressbar][aria-label={json.dumps(label)}]')"
+        return int(self.browser.evaluate(f"Number({found}?.getAttribute('aria-valuenow') ?? -1)"))
+
+    def until_share(self, label: str, fits: Callable[[int], bool]) -> None:
+        eventually(lambda: fits(self.share(label)), f"the bar '{label}' moves", PATIENCE)
+
+    def says(self, words: str, where: str = "main") -> None:
+        self.browser.until(f"document.querySelector({where!r})?.textContent.includes({words!r})")
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    program("chromium")
+    with Browser(tmp_path_factory.mktemp("chromium")) as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stack, Provider, Receiver]]:
+    program("chromium")
+    receiver = Receiver()
+    with Provider(tmp_path_factory.mktemp("page") / "s3") as provider:
+        tables = provider.table("s3") + provider.table("archive") + '[routes.both]\nmirror = ["s3", "archive"]\n'
+        secret = f'[webhooks]\nsecret = "{NEW}"\n'
+        hooks = {"BUCKETLINE_WEBHOOK_PORTS": str(receiver.server.server_port), "BUCKETLINE_WEBHOOK_ALLOW": "127.0.0.1"}
+        with Stack(f'default = "s3"\n{secret}{tables}', **hooks) as stack:
+            yield stack.start(), provider, receiver
+    receiver.server.shutdown()
+    receiver.server.server_close()
+
+
+@pytest.fixture
+def browser(chromium: Browser) -> Iterator[Browser]:
+    chromium.size(1200, 1000)
+    chromium.prefers("light")
+    yield chromium
+    chromium.upload_speed(-1)
+    chromium.leave()
+    errors, chromium.errors = chromium.errors, []
+    assert errors == []
+
+
+@pytest.fixture
+def here(running: tuple[Stack, Provider, Receiver], browser: Browser) -> Iterator[Here]:
+    stack, provider, _ = running
+    with Proxy(urlsplit(stack.talk.url).port or 0) as proxy:
+        found = Here(stack, browser, provider, proxy)
+        found.open()
+        yield found
+        browser.leave()
+    provider.mend()
+
+
+@pytest.fixture
+def film(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """A film with a name of its own."""
+    file = tmp_path / f"{request.node.name[:60]}.mp4"
+    file.write_bytes(FILM)
+    return file
+
+
+def stored(here: Here, job: str) -> bytes:
+    return here.provider.read(here.talk.until(job, "succeeded")["key"])
+
+
+# -- sending ----------------------------------------------------------------------------------------------------------
+
+
+def test_both_halves_are_seen_and_a_hostile_name_is_text(here: Here, tmp_path: Path) -> None:
+    file = tmp_path / "<img src=x onerror=alert(1)>&amp;.mp4"
+    file.write_bytes(FILM)
+    last = here.provider.stop_at("before", "part", 3)
+    here.browser.upload_speed(SLOW)
+    here.send(file)
+    here.until_share("to Bucketline", lambda share: 0 < share < 100)
+    here.browser.upload_speed(-1)
+
+    here.becomes("running")
+    here.until_share("to s3", lambda share: 0 < share < 100)
+    assert here.share("to Bucketline") == 100
+    last.open()
+    here.becomes("succeeded")
+    assert here.share("to s3") == 100
+    job = here.job()
+    assert stored(here, job) == FILM
+    assert here.browser.text(f"{ROW} .name") == file.name
+    here.browser.click(f".row-item[data-id='{job}'] .name")
+    here.says(file.name, "h1")
+    here.says("Proved by")
+    assert here.browser.evaluate("document.querySelectorAll('img').length") == 0
+
+
+def test_an_upload_goes_on_after_a_cut(here: Here, film: Path) -> None:
+    here.browser.upload_speed(SLOW)
+    here.send(film)
+    here.until_share("to Bucketline", lambda share: 10 < share < 90)
+    job = here.job()
+    here.proxy.refuse()
+    here.says("The connection is gone", ROW)
+    here.says("connection lost", "#live")
+    here.proxy.refuse(0)
+    here.browser.upload_speed(-1)
+
+    here.becomes("succeeded")
+    assert (here.job(), stored(here, job)) == (job, FILM)
+    assert len(here.talk.http.get("/v1/jobs", params={"q": film.name}).json()["items"]) == 1
+
+
+def test_an_upload_is_paused_resumed_and_cancelled(here: Here, film: Path) -> None:
+    here.browser.upload_speed(SLOW // 4)
+    here.send(film)
+    here.until_share("to Bucketline", lambda share: share > 2)
+    here.browser.click(f"{ROW} [data-act=pause]")
+    here.becomes("paused")
+    job = here.job()
+    before = here.talk.job(job)["received"]
+    here.browser.click(f"{ROW} [data-act=resume]")
+    eventually(lambda: here.talk.job(job)["received"] > before, "it goes on", PATIENCE)
+    here.browser.click(f"{ROW} [data-act=cancel]")
+
+    here.becomes("cancelled")
+    here.talk.until(job, "cancelled")
+    here.browser.until(f"document.querySelector('.row-item[data-id=\"{job}\"]')?.dataset.state === 'cancelled'")
+
+
+def test_a_folder_keeps_its_names_below_another(here: Here, tmp_path: Path) -> None:
+    """As `webkitGetAsEntry` tells it; a drop by hand cannot be made without a desktop."""
+    here.browser.until("document.querySelector('.places input:checked') !== null")
+    here.browser.evaluate("""(async () => {
+      const folder = document.getElementById("folder");
+      folder.value = "/albums/"; folder.dispatchEvent(new Event("input"));
+      const { gathered } = await import("/page/drop.js");
+      const { add } = await import("/page/uploads.js");
+      const leaf = (name, text) => ({ isFile: true, fullPath: `/summer/${name}`,
+        file: (done) => done(new File([text], name.split("/").at(-1))) });
+      const tree = (some) => { let told = false; return { isDirectory: true, createReader: () => ({
+        readEntries: (done) => { done(told ? [] : some); told = true; } }) }; };
+      const root = tree([leaf("a.txt", "a"), tree([leaf("deep/b.txt", "bb")])]);
+      add(await gathered({ items: [{ kind: "file", webkitGetAsEntry: () => root }] }));
+    })()""")
+    here.says("2 files: 2 at Bucketline, 2 stored", "#uploads-said")
+    assert (here.provider.read("albums/summer/a.txt"), here.provider.read("albums/summer/deep/b.txt")) == (b"a", b"bb")
+
+
+def test_what_is_refused_says_why(here: Here, tmp_path: Path) -> None:
+    file = tmp_path / "a::b.txt"
+    file.write_bytes(b"x")
+    here.send(file)
+    here.becomes("failed")
+    here.says("::", f"{ROW} p")
+
+
+def test_two_destinations_have_a_bar_each(here: Here, film: Path) -> None:
+    here.browser.until("document.querySelector('.places input[value=archive]') !== null")
+    here.browser.click(".places input[value=archive]")
+    here.send(film)
+    here.becomes("succeeded")
+    assert (here.share("to s3"), here.share("to archive")) == (100, 100)
+    assert {one["destination"] for one in here.talk.job(here.job())["transfers"]} == {"s3", "archive"}
+
+
+# -- a job ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_job_is_paused_gets_a_destination_and_goes_on(here: Here) -> None:
+    gate = here.provider.stop_at("before", "part", 2)
+    job = here.talk.submit(FILM, name="paused.mp4")["id"]
+    gate.wait("a part is on its way")
+    here.open(f"#/jobs/{job}")
+    here.browser.click("[data-verb=pause]:not([hidden])")
+    here.says("paused", ".job-page .badge")
+    gate.open()
+    here.browser.click("[data-verb=resume]:not([hidden])")
+    here.browser.until("document.querySelector('#add-to')?.value === 'archive'")
+    here.browser.click(".job-page form button[type=submit]")
+
+    here.browser.until("document.querySelectorAll('.transfer .proof:not([hidden])').length === 2")
+    assert len(here.talk.until(job, "succeeded")["transfers"]) == 2
+    here.browser.click("[data-verb=forget]:not([hidden])")
+    here.browser.until("location.hash === '#/'")
+    assert here.talk.http.get(f"/v1/jobs/{job}").status_code == 404
+
+
+def test_a_part_that_fails_is_shown_with_its_error_and_the_job_can_be_cancelled(here: Here) -> None:
+    here.provider.fail("part", "error", number=2, status=503, code="SlowDown", headers={"Retry-After": "300"})
+    job = here.talk.submit(FILM, name="failing.mp4")["id"]
+    here.open(f"#/jobs/{job}")
+
+    here.says("SlowDown", ".failing")
+    here.says("Tried again at", ".failing")
+    here.browser.until("document.querySelector('canvas').getAttribute('aria-label').includes('1 failing')")
+    here.says("s3, part 2, attempt 1: The provider asked us to slow down", ".timeline")
+    here.browser.click("[data-verb=cancel]:not([hidden])")
+    here.talk.until(job, "cancelled")
+    here.says("Ended as cancelled", ".timeline")
+
+
+def test_a_failed_job_says_why_and_is_retried(here: Here) -> None:
+    here.provider.fail("part", "error", number=2, times=-1, status=400, code="InvalidArgument")
+    job = here.talk.submit(FILM, name="denied.mp4")["id"]
+    here.talk.until(job, "failed")
+    here.open(f"#/jobs/{job}")
+    here.says("InvalidArgument", ".transfer .fault")
+    here.provider.mend()
+    here.browser.click("[data-verb=retry]:not([hidden])")
+    here.says("succeeded", ".job-page .badge")
+    assert stored(here, job) == FILM
+
+
+def test_many_failed_jobs_are_retried_at_once(here: Here) -> None:
+    here.provider.fail("put", "error", times=-1, status=400, code="InvalidArgument")
+    jobs = [here.talk.submit(b"small", name=f"small-{number}")["id"] for number in range(12)]
+    for job in jobs:
+        here.talk.until(job, "failed")
+    here.open("#/failed")
+    here.browser.until("document.querySelectorAll('.row-item.failed').length === 12")
+    here.says("InvalidArgument", ".row-item.failed .why")
+    here.browser.click("#every")
+    here.says("Retry 12 jobs", "#retry-chosen")
+    here.provider.mend()
+    here.browser.click("#retry-chosen")
+
+    here.says("No job has failed", ".empty")
+    here.browser.until("!document.querySelector('.empty').hidden")
+    assert {here.talk.until(job, "succeeded")["state"] for job in jobs} == {"succeeded"}
+
+
+def test_a_delivery_is_shown_and_made_again(here: Here, running: tuple[Stack, Provider, Receiver]) -> None:
+    receiver = running[2]
+    job = here.talk.submit(b"x", name="told.txt", webhook=receiver.url)["id"]
+    eventually(lambda: len(receiver.got) == 1, "the end is told", PATIENCE)
+    here.open(f"#/jobs/{job}")
+    here.says("job.succeeded to the webhook", "#deliveries")
+    here.browser.click("[data-replay]")
+    eventually(lambda: len(receiver.got) == 2, "the end is told again", PATIENCE)
+    assert len(receiver.ids()) == 1
+    here.browser.until("document.querySelectorAll('#deliveries .timeline li').length === 2")
+
+
+# -- the rest ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_destination_is_checked(here: Here) -> None:
+    here.open("#/destinations")
+    here.browser.click("[data-check=archive]")
+    here.says("works", "[data-name=archive] .badge")
+    here.says("byte-identical", "[data-name=archive] .steps")
+
+
+def test_the_system_is_seen(here: Here) -> None:
+    here.open("#/system")
+    here.says("here:", "table")
+    here.says("redis", ".checks")
+
+
+def test_search_filters_and_the_keyboard(here: Here) -> None:
+    jobs = [here.talk.submit(b"x", name=f"needle-{number}")["id"] for number in range(3)]
+    for job in jobs:
+        here.talk.until(job, "succeeded")
+    here.open()
+    here.browser.evaluate("document.body.dispatchEvent(new KeyboardEvent('keydown', {key: '/', bubbles: true}))")
+    assert here.browser.evaluate("document.activeElement.id") == "q"
+    here.browser.call("Input.insertText", text="needle-")
+    here.says("3 jobs found", "#list-said")
+    here.browser.until('document.querySelector(\'.row-item[aria-posinset="1"][aria-setsize="3"] a\') !== null')
+    here.browser.evaluate("document.querySelector('.row-item[aria-posinset=\"1\"] a').focus()")
+    here.browser.key("ArrowDown")
+    here.browser.key("End")
+    assert here.browser.evaluate("document.activeElement.closest('.row-item').dataset.id") == jobs[0]
+    here.browser.key("Enter")
+    here.says("needle-0", "h1")
+
+
+@pytest.mark.parametrize("look", ["light", "dark", "phone"])
+def test_nothing_serious_is_in_the_way_of_anybody(here: Here, look: str) -> None:
+    """axe-core's rules on every view."""
+    needs(AXE.exists(), "axe-core")
+    here.browser.prefers("dark" if look == "dark" else "light")
+    if look == "phone":
+        here.browser.size(390, 844, phone=True)
+    here.provider.fail("part", "error", number=2, times=-1, status=400, code="InvalidArgument")
+    job = here.talk.until(here.talk.submit(FILM, name="axe.mp4")["id"], "failed")["id"]
+    for view in [f"jobs/{job}", *VIEWS]:
+        here.open("#/" if view == "jobs" else f"#/{view}")
+        here.browser.until("document.querySelectorAll('main .badge, main .empty').length > 0")
+        here.browser.evaluate(AXE.read_text())
+        asked = "axe.run(document, {resultTypes: ['violations']}).then((r) => r.violations"
+        told = ".map((v) => [v.id, v.impact, v.nodes.map((n) => n.html + ' ' + n.failureSummary).slice(0, 4)]))"
+        serious = [one for one in here.browser.evaluate(asked + told) if one[1] in ("serious", "critical")]
+        assert serious == [], view
+        assert here.browser.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{view} is too wide"
+    here.provider.mend()
+    here.talk.tell(job, "retry")
+
+
+# -- keys, and very many jobs -----------------------------------------------------------------------------------------
+
+
+def test_a_key_is_asked_for_and_a_thousand_jobs_are_a_list(browser: Browser) -> None:
+    """Without a worker, so that making them costs little. Only what is seen is in the document."""
+    local = 'default = "here"\n[destinations.here]\nbackend = "local"\nroot = "objects"\n'
+    with Stack(local, BUCKETLINE_API_KEY="a-key-of-the-test") as stack:
+        talk = stack.start(workers=0).talk
+        talk.http.headers["authorization"] = "Bearer a-key-of-the-test"
+        for form in range(20):
+            files = [("file", (f"many-{form}-{number}.txt", b"x")) for number in range(50)]
+            assert talk.http.post("/v1/jobs", files=files).status_code == 202
+        browser.open(talk.url)
+        browser.until("document.getElementById('key-dialog').open")
+        for key in ("a-wrong-key", "a-key-of-the-test"):
+            browser.evaluate(f"document.getElementById('key-input').value = {key!r}")
+            browser.click("#key-form button[type=submit]")
+            if key == "a-wrong-key":
+                browser.until("document.getElementById('key-said').textContent.includes('not accepted')")
+                browser.until("document.getElementById('key-dialog').open")
+        browser.until("document.getElementById('live').dataset.live === 'on'")
+        browser.until(
+            "scrollTo(0, document.body.scrollHeight), document.getElementById('list-said').textContent === '1,000 jobs'"
+        )
+        browser.until("document.querySelector('.row-item[aria-posinset=\"1000\"]') !== null")
+        assert browser.evaluate("document.querySelectorAll('.row-item').length") < 60
+        assert browser.evaluate("sessionStorage.getItem('bucketline-key')") == "a-key-of-the-test"
+        assert browser.evaluate("Object.values({...localStorage}).join().includes('a-key')") is False
+        browser.evaluate("sessionStorage.clear()")
