@@ -47,12 +47,13 @@ docs: setup
 wheel: setup
 	$(BIN)/python -m hatchling build -d dist
 
-# Azurite, the emulator of Azure Storage, clients of tus, and what the page of examples/django is made of, for their
-# tests: once, and only where there is npm. Node brings certificates of its own; behind a proxy that re-signs, those of
+# Azurite, the emulator of Azure Storage, clients of tus, what the page of examples/django is made of, and axe-core,
+# which judges the page at /, for their tests: once, and only where there is npm. Node brings certificates of its own; behind a proxy that re-signs, those of
 # the machine are needed too, and npm would try again for an hour.
 NPM    := NODE_EXTRA_CA_CERTS="$${NODE_EXTRA_CA_CERTS:-/etc/ssl/certs/ca-certificates.crt}" timeout 600 \
           npm install --fetch-retries 1 --no-package-lock --no-audit --no-fund --silent
-NODES  := azurite@3.37.0 tus-js-client@4.3.1 @uppy/core@6.3.1 @uppy/dashboard@6.0.3 @uppy/tus@6.0.0 esbuild@0.28.2
+NODES  := azurite@3.37.0 tus-js-client@4.3.1 @uppy/core@6.3.1 @uppy/dashboard@6.0.3 @uppy/tus@6.0.0 esbuild@0.28.2 \
+          axe-core@4.14.1
 NODE   := $(VENV)/node/.made-of-$(shell echo $(NODES) | cksum | tr ' ' -)
 $(NODE): | setup
 	@if command -v npm >/dev/null; then \

@@ -46,12 +46,11 @@ function half(label) {
   return node;
 }
 
-/** "12 MB of 30 MB · 4 MB/s · 5 s left" */
+/** "12 MB of 30 MB · 4 MB/s" */
 export function standing(job) {
   if (OVER.has(job.state)) return job.error?.title ? `${bytes(job.size)} · ${job.error.title}` : bytes(job.size);
   const rate = rateOf(job.id);
-  const left = rate && job.size ? `${duration((job.size - job.sent) / rate)} left` : "";
-  return [`${bytes(job.sent)} of ${bytes(job.size)}`, rate ? speed(rate) : "", left].filter(Boolean).join(" · ");
+  return [`${bytes(job.sent)} of ${bytes(job.size)}`, rate ? speed(rate) : ""].filter(Boolean).join(" · ");
 }
 
 export function makeRow() {
@@ -73,11 +72,13 @@ export function makeRow() {
     row.dataset.state = job.state;
     text(name, job.name ?? id);
     name.href = `#/jobs/${id}`;
-    text(key, job.key ?? "");
+    const places = job.transfers?.length ?? 0;
+    text(key, [places > 1 ? `${places} destinations` : "", job.key].filter(Boolean).join(" · "));
     state.set(job.state);
     bars.show(job);
     text(said, standing(job));
-    text(at, moment(job.created_at));
+    const rate = OVER.has(job.state) ? 0 : rateOf(id);
+    text(at, rate && job.size ? `${duration((job.size - job.sent) / rate)} left` : moment(job.created_at));
     at.dateTime = job.created_at ?? "";
   };
   return row;

@@ -20,16 +20,18 @@ export function transferBox(destination) {
   return {
     node,
     show(one, job) {
-      state.set(one.state, one.state === "uploading" && one.parts?.failing ? "uploading, a part fails" : undefined);
+      const fails = one.state === "uploading" && one.parts?.failing > 0;
+      state.set(fails ? "failing" : one.state, fails ? "uploading, a part fails" : undefined);
       text(url, one.url ?? "");
       const part = one.state === "succeeded" ? 1 : share(one.sent, job.size);
-      meter.set(part, one.parts?.failing && one.state === "uploading" ? "failing" : one.state);
+      meter.set(part, fails ? "failing" : one.state);
       const parts = one.parts ?? {};
       text(said, [percent(part), `${bytes(one.sent)} of ${bytes(job.size)}`, parts.total ? `${parts.sent} of ${count(parts.total, "part")}` : "",
         one.part_size ? `${bytes(one.part_size)} each` : "", one.attempts ? count(one.attempts, "attempt") : "",
         one.next_attempt_at ? `next attempt at ${moment(one.next_attempt_at)}` : ""].filter(Boolean).join(" · "));
       const error = one.state === "succeeded" ? null : one.error;
       fault.hidden = !error;
+      fault.dataset.kind = one.state === "failed" ? "final" : "passing";
       text(fault, error ? explained(error) : "");
       proof.hidden = one.state !== "succeeded";
       text(proof, one.state === "succeeded" ? proved(one) : "");

@@ -109,7 +109,7 @@ function words(one, job, there) {
 /** Where the next files go. */
 function settings() {
   const places = element("fieldset", { class: "places" }, element("legend", {}, "To"));
-  const folder = element("input", { id: "folder", type: "text", autocomplete: "off", spellcheck: "false", placeholder: "none: a folder for each job" });
+  const folder = element("input", { id: "folder", type: "text", autocomplete: "off", spellcheck: "false", placeholder: "optional" });
   const conflict = element("select", { id: "conflict" }, ...Object.entries(CONFLICTS).map(([value, said]) => element("option", { value }, said)));
   folder.value = options.folder;
   conflict.value = options.on_conflict;
