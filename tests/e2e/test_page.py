@@ -371,7 +371,8 @@ def test_a_key_is_asked_for_and_a_thousand_jobs_are_a_list(browser: Browser) -> 
         browser.until(
             "scrollTo(0, document.body.scrollHeight), document.getElementById('list-said').textContent === '1,000 jobs'"
         )
-        browser.until("document.querySelector('.row-item[aria-posinset=\"1000\"]') !== null")
+        last = "document.querySelector('.row-item[aria-posinset=\"1000\"]') !== null"
+        browser.until(f"scrollTo(0, document.body.scrollHeight), {last}")
         assert browser.evaluate("document.querySelectorAll('.row-item').length") < 60
         assert browser.evaluate("sessionStorage.getItem('bucketline-key')") == "a-key-of-the-test"
         assert browser.evaluate("Object.values({...localStorage}).join().includes('a-key')") is False
