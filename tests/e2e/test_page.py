@@ -160,6 +160,19 @@ def test_an_upload_goes_on_after_a_cut(here: Here, film: Path) -> None:
     assert len(here.talk.http.get("/v1/jobs", params={"q": film.name}).json()["items"]) == 1
 
 
+def test_an_upload_goes_on_after_the_page_was_closed(here: Here, film: Path) -> None:
+    here.browser.upload_speed(SLOW)
+    here.send(film)
+    here.until_share("to Bucketline", lambda share: share > 20)
+    job = here.job()
+    here.open()
+    here.browser.upload_speed(-1)
+    here.send(film)
+
+    here.becomes("succeeded")
+    assert (here.job(), stored(here, job)) == (job, FILM)
+
+
 def test_an_upload_is_paused_resumed_and_cancelled(here: Here, film: Path) -> None:
     here.browser.upload_speed(SLOW // 4)
     here.send(film)
