@@ -234,8 +234,11 @@ def test_a_job_is_paused_gets_a_destination_and_goes_on(here: Here) -> None:
     job = here.talk.submit(FILM, name="paused.mp4")["id"]
     gate.wait("a part is on its way")
     here.open(f"#/jobs/{job}")
-    here.browser.click("[data-verb=pause]:not([hidden])")
+    here.browser.until("document.querySelector('[data-verb=pause]:not([hidden])') !== null")
+    here.browser.evaluate("document.querySelector('[data-verb=pause]').focus()")
+    here.browser.key("Enter")
     here.says("paused", ".job-page .badge")
+    here.browser.until("document.activeElement.dataset.verb === 'resume'")  # where the button was
     gate.open()
     here.browser.click("[data-verb=resume]:not([hidden])")
     here.browser.until("document.querySelector('#add-to')?.value === 'archive'")
