@@ -301,6 +301,7 @@ def test_a_delivery_is_shown_and_made_again(here: Here, running: tuple[Stack, Pr
     eventually(lambda: len(receiver.got) == 1, "the end is told", PATIENCE)
     here.open(f"#/jobs/{job}")
     here.says("job.succeeded to the webhook", "#deliveries")
+    here.browser.until("document.querySelectorAll('#deliveries .timeline li').length === 1")
     here.browser.click("[data-replay]")
     eventually(lambda: len(receiver.got) == 2, "the end is told again", PATIENCE)
     assert len(receiver.ids()) == 1
