@@ -158,8 +158,10 @@ class Browser:
     def key(self, name: str) -> None:
         """Press a key that has a name: ArrowDown, Tab, Enter."""
         codes = {"Tab": 9, "Enter": 13, "End": 35, "Home": 36, "ArrowUp": 38, "ArrowDown": 40}
-        for kind in ("rawKeyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=kind, key=name, code=name, windowsVirtualKeyCode=codes[name])
+        key = {"key": name, "code": name, "windowsVirtualKeyCode": codes[name]}
+        text = {"text": "\r"} if name == "Enter" else {}  # without, a button is not pressed
+        self.call("Input.dispatchKeyEvent", type="keyDown", **key, **text)
+        self.call("Input.dispatchKeyEvent", type="keyUp", **key)
 
     def screenshot(self, file: Path) -> None:
         file.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", captureBeyondViewport=True)["data"]))

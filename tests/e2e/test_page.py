@@ -160,6 +160,19 @@ def test_an_upload_goes_on_after_a_cut(here: Here, film: Path) -> None:
     assert len(here.talk.http.get("/v1/jobs", params={"q": film.name}).json()["items"]) == 1
 
 
+def test_an_upload_goes_on_after_the_page_was_closed(here: Here, film: Path) -> None:
+    here.browser.upload_speed(SLOW)
+    here.send(film)
+    here.until_share("to Bucketline", lambda share: share > 20)
+    job = here.job()
+    here.open()
+    here.browser.upload_speed(-1)
+    here.send(film)
+
+    here.becomes("succeeded")
+    assert (here.job(), stored(here, job)) == (job, FILM)
+
+
 def test_an_upload_is_paused_resumed_and_cancelled(here: Here, film: Path) -> None:
     here.browser.upload_speed(SLOW // 4)
     here.send(film)
@@ -221,8 +234,11 @@ def test_a_job_is_paused_gets_a_destination_and_goes_on(here: Here) -> None:
     job = here.talk.submit(FILM, name="paused.mp4")["id"]
     gate.wait("a part is on its way")
     here.open(f"#/jobs/{job}")
-    here.browser.click("[data-verb=pause]:not([hidden])")
+    here.browser.until("document.querySelector('[data-verb=pause]:not([hidden])') !== null")
+    here.browser.evaluate("document.querySelector('[data-verb=pause]').focus()")
+    here.browser.key("Enter")
     here.says("paused", ".job-page .badge")
+    here.browser.until("document.activeElement.dataset.verb === 'resume'")  # where the button was
     gate.open()
     here.browser.click("[data-verb=resume]:not([hidden])")
     here.browser.until("document.querySelector('#add-to')?.value === 'archive'")
@@ -285,6 +301,7 @@ def test_a_delivery_is_shown_and_made_again(here: Here, running: tuple[Stack, Pr
     eventually(lambda: len(receiver.got) == 1, "the end is told", PATIENCE)
     here.open(f"#/jobs/{job}")
     here.says("job.succeeded to the webhook", "#deliveries")
+    here.browser.until("document.querySelectorAll('#deliveries .timeline li').length === 1")
     here.browser.click("[data-replay]")
     eventually(lambda: len(receiver.got) == 2, "the end is told again", PATIENCE)
     assert len(receiver.ids()) == 1
@@ -371,7 +388,8 @@ def test_a_key_is_asked_for_and_a_thousand_jobs_are_a_list(browser: Browser) -> 
         browser.until(
             "scrollTo(0, document.body.scrollHeight), document.getElementById('list-said').textContent === '1,000 jobs'"
         )
-        browser.until("document.querySelector('.row-item[aria-posinset=\"1000\"]') !== null")
+        last = "document.querySelector('.row-item[aria-posinset=\"1000\"]') !== null"
+        browser.until(f"scrollTo(0, document.body.scrollHeight), {last}")
         assert browser.evaluate("document.querySelectorAll('.row-item').length") < 60
         assert browser.evaluate("sessionStorage.getItem('bucketline-key')") == "a-key-of-the-test"
         assert browser.evaluate("Object.values({...localStorage}).join().includes('a-key')") is False

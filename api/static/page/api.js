@@ -46,10 +46,11 @@ function sentence(status, problem) {
   return problem?.detail && problem.detail !== title ? `${title}. ${problem.detail}` : `${title}.`;
 }
 
-export async function refusalOf(answer) {
+/** `used`: the key that was refused. When there is another one meanwhile, nobody has to be asked. */
+export async function refusalOf(answer, used) {
   let problem = null;
   try { problem = await answer.json(); } catch { /* not ours: a proxy's */ }
-  if (answer.status === 401) askForKey();
+  if (answer.status === 401 && used === key()) askForKey();
   return new Refused(answer.status, problem);
 }
 
@@ -57,6 +58,7 @@ export async function refusalOf(answer) {
 export async function ask(path, { method = "GET", json, signal } = {}) {
   const told = { method, signal, cache: "no-store", headers: headers(json ? { "Content-Type": "application/json" } : {}) };
   if (json) told.body = JSON.stringify(json);
+  const used = key();
   let answer;
   try {
     answer = await fetch(path, told);
@@ -64,7 +66,7 @@ export async function ask(path, { method = "GET", json, signal } = {}) {
     if (error.name === "AbortError") throw error;
     throw new Refused(0, null);
   }
-  if (!answer.ok) throw await refusalOf(answer);
+  if (!answer.ok) throw await refusalOf(answer, used);
   return answer.status === 204 ? null : answer.json();
 }
 

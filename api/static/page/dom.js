@@ -61,6 +61,13 @@ export function title(words) {
   return element("h1", { tabindex: "-1" }, words);
 }
 
+/** Shows those buttons of a group that fit. The focus goes on to another one when its own is gone. */
+export function offer(group, fits) {
+  const had = group.contains(document.activeElement) ? document.activeElement : null;
+  for (const button of group.querySelectorAll("button")) button.hidden = !fits(button);
+  if (had?.hidden) group.querySelector("button:not([hidden])")?.focus();
+}
+
 /** Calls `draw` once before the next picture, however often it is asked for. */
 export function coalesced(draw) {
   let asked = false;

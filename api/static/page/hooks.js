@@ -5,7 +5,7 @@ import { badge, element } from "./dom.js";
 import { moment } from "./format.js";
 import { doing } from "./notices.js";
 
-const AGAIN_MS = 3000;
+const AGAIN_MS = 1000;
 
 export function hooks(id) {
   const list = element("ul", { class: "deliveries" });

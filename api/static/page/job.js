@@ -1,7 +1,7 @@
 // The page of one job: its halves, its transfers with their parts, what was tried, and what one can do.
 
 import { ask, command, post } from "./api.js";
-import { badge, coalesced, element, text, title } from "./dom.js";
+import { badge, coalesced, element, offer, text, title } from "./dom.js";
 import { bytes, duration, moment, speed } from "./format.js";
 import { hooks } from "./hooks.js";
 import { halves } from "./jobrow.js";
@@ -62,10 +62,7 @@ export function jobView(id) {
     text(said, sentence(job));
     fault.hidden = !job.error;
     text(fault, job.error ? [job.error.title, job.error.detail].filter(Boolean).join(". ") : "");
-    for (const button of buttons.children) {
-      const { verb } = button.dataset;
-      button.hidden = verb === "forget" ? !OVER.has(job.state) : !VERBS[verb].when(job);
-    }
+    offer(buttons, ({ dataset: { verb } }) => (verb === "forget" ? OVER.has(job.state) : VERBS[verb].when(job)));
     for (const one of job.transfers ?? []) {
       if (!boxes.has(one.destination)) {
         boxes.set(one.destination, transferBox(one.destination));

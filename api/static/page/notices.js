@@ -13,15 +13,16 @@ export function notice(words) {
   while (place.children.length > MOST) place.firstChild.remove();
 }
 
-/** Runs what a button is for; the button waits meanwhile, and a refusal is told. */
+/** Runs what a button is for; the button waits meanwhile but keeps the focus, and a refusal is told. */
 export async function doing(button, work) {
-  button.disabled = true;
+  if (button.getAttribute("aria-disabled") === "true") return null;
+  button.setAttribute("aria-disabled", "true");
   try {
     return await work();
   } catch (error) {
     if (error.status !== 401) notice(error.message);
     return null;
   } finally {
-    button.disabled = false;
+    button.removeAttribute("aria-disabled");
   }
 }

@@ -1,6 +1,6 @@
 // Server-sent events by fetch, which can send the key in a header; EventSource cannot.
 
-import { headers, refusalOf } from "./api.js";
+import { headers, key, refusalOf } from "./api.js";
 
 /** Takes text as it comes, and calls `tell({id, event, data})` for each whole event. */
 export class Parser {
@@ -72,9 +72,10 @@ export class Stream {
     mine.signal.addEventListener("abort", end);
     let quiet = setTimeout(end, QUIET_MS);
     try {
+      const used = key();
       const asked = headers({ Accept: "text/event-stream", ...(this.last ? { "Last-Event-ID": this.last } : {}) });
       const answer = await fetch(this.path, { headers: asked, cache: "no-store", signal: line.signal });
-      if (!answer.ok) throw await refusalOf(answer);
+      if (!answer.ok) throw await refusalOf(answer, used);
       this.failures = 0;
       this.connected(this.begun > 0);
       this.begun += 1;

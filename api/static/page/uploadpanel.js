@@ -1,7 +1,7 @@
 // Choosing files and where they go, and how far each of them is.
 
 import { command } from "./api.js";
-import { attribute, badge, coalesced, element, text } from "./dom.js";
+import { attribute, badge, coalesced, element, offer, text } from "./dom.js";
 import { chosen } from "./drop.js";
 import { bytes, count, duration, share, speed } from "./format.js";
 import { halves } from "./jobrow.js";
@@ -70,8 +70,8 @@ function uploadRow(one) {
   const resume = button("Resume", "resume", () => (one.state === "arrived" ? tell("resume") : one.resume()));
   const cancel = button("Cancel", "cancel", () => (one.state === "arrived" ? tell("cancel") : one.cancel()));
   const retry = button("Retry", "retry", () => tell("retry"));
-  const row = element("li", { class: "upload" },
-    element("div", { class: "heading" }, name, state, element("span", { class: "row" }, link, pause, resume, retry, cancel)), bars, said);
+  const acts = element("span", { class: "row" }, link, pause, resume, retry, cancel);
+  const row = element("li", { class: "upload" }, element("div", { class: "heading" }, name, state, acts), bars, said);
   row.show = () => {
     const job = get(one.job);
     const there = one.state === "arrived";
@@ -84,10 +84,13 @@ function uploadRow(one) {
     attribute(link, "aria-label", `Details of ${one.name}`);
     if (one.job) attribute(link, "href", `#/jobs/${one.job}`);
     const over = there && OVER.has(shown);
-    pause.hidden = !(["sending", "waiting"].includes(one.state) || (there && ["queued", "running"].includes(shown)));
-    resume.hidden = !(["paused", "failed"].includes(one.state) || (there && shown === "paused"));
-    retry.hidden = !(over && ["failed", "partially_succeeded"].includes(shown));
-    cancel.hidden = one.state === "cancelled" || over || shown === "cancelling";
+    const fits = {
+      pause: ["sending", "waiting"].includes(one.state) || (there && ["queued", "running"].includes(shown)),
+      resume: ["paused", "failed"].includes(one.state) || (there && shown === "paused"),
+      retry: over && ["failed", "partially_succeeded"].includes(shown),
+      cancel: one.state !== "cancelled" && !over && shown !== "cancelling",
+    };
+    offer(acts, (act) => fits[act.dataset.act]);
   };
   return row;
 }
