@@ -158,3 +158,13 @@ def test_lists_fit_a_narrow_terminal(folder: Path) -> None:
         with pane([*COMMAND, *words], 40, 60, cwd=folder) as terminal:
             ended(terminal, 0)
             not_wrapped(terminal)
+
+
+@pytest.mark.parametrize(
+    ("words", "nearest"),
+    [(["put", FILES[0], "--to", "archve"], "archive"), (["jobs", "--state", "runing"], "running")],
+)
+def test_a_name_that_is_nearly_right_is_met_with_the_right_one(folder: Path, words: list[str], nearest: str) -> None:
+    done = subprocess.run([*COMMAND, *words], cwd=folder, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert nearest in done.stderr
