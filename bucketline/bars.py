@@ -1,5 +1,6 @@
 """Files on their way, as a terminal shows them: a bar for each way, as wide as there is room for."""
 
+import threading
 from collections.abc import Iterable
 
 from rich.console import Console, RenderableType
@@ -10,6 +11,7 @@ from rich.text import Text
 from bucketline.report import human_size, trouble, verdict
 from bucketline.results import Job, Transfer
 
+DRAW_SECONDS = 0.2
 # So wide a terminal has to be for each column: how many bytes, how fast, how long still.
 COLUMNS = ((60, 10, "size"), (76, 12, "speed"), (0, 7, "left"))
 
@@ -22,9 +24,19 @@ class Bars:
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True)
-        self._progress = _Grid(console=self._console, speed_estimate_period=10, refresh_per_second=5)
+        self._progress = _Grid(console=self._console, speed_estimate_period=10, auto_refresh=False)
         self._tasks: dict[tuple[str, str], TaskID] = {}
+        # rich draws from several threads without waiting for one another, which leaves old lines on the screen.
+        self._drawing = threading.Lock()
+        self._closed = threading.Event()
         self._progress.start()
+        threading.Thread(target=self._draw, name="bars", daemon=True).start()
+
+    def _draw(self) -> None:
+        while not self._closed.wait(DRAW_SECONDS):
+            with self._drawing:
+                if not self._closed.is_set():
+                    self._progress.refresh()
 
     def _task(self, file: str, place: str, size: int | None) -> TaskID:
         if (file, place) not in self._tasks:
@@ -36,7 +48,8 @@ class Bars:
         self._task(file, "", size)
 
     def sent(self, file: str, sent: int) -> None:
-        self._progress.update(self._tasks[file, ""], completed=sent)
+        # Another file of the same name may have arrived, and have taken its bars along.
+        self._progress.update(self._task(file, "", None), completed=sent)
 
     def accepted(self, file: str, job: Job) -> None:
         if (file, "") in self._tasks:
@@ -49,13 +62,17 @@ class Bars:
             self._progress.update(task, completed=transfer.sent, total=size, note=trouble(transfer))
 
     def ended(self, file: str, job: Job) -> None:
-        for key in [key for key in self._tasks if key[0] == file]:
-            self._progress.remove_task(self._tasks.pop(key))
-        for line in verdict(file, job):
-            self._console.print(_fitting(line, file, job, self._console.width), markup=False, highlight=False)
+        lines = [_fitting(line, file, job, self._console.width) for line in verdict(file, job)]
+        with self._drawing:
+            for key in [key for key in list(self._tasks) if key[0] == file]:
+                self._progress.remove_task(self._tasks.pop(key))
+            self._console.print("\n".join(lines), markup=False, highlight=False)
 
     def close(self) -> None:
-        self._progress.stop()
+        with self._drawing:
+            if not self._closed.is_set():
+                self._closed.set()
+                self._progress.stop()
 
 
 class _Grid(Progress):

@@ -94,16 +94,12 @@ def parse(words: list[str]) -> argparse.Namespace:
     parser, commands = build()
     command = next((word for word in words if not word.startswith("-")), None)
     if command is not None and command not in COMMANDS:
-        raise Failure(
-            USAGE, f"there is no command {command!r}{nearest(command, COMMANDS)}", "`bucketline --help` lists them"
-        )
+        wrong = f"there is no command {command!r}{nearest(command, COMMANDS)}"
+        raise Failure(USAGE, wrong, "`bucketline --help` lists them")
     if command is not None:
-        before, theirs = words[: words.index(command)], commands[command]._option_string_actions
-        for word in before:
-            if word in theirs and word not in parser._option_string_actions:
-                raise Failure(USAGE, f"{word} stands behind the command: bucketline {command} {word}")
-        must_take(before, parser, "bucketline")
-        must_take(words[words.index(command) + 1 :], commands[command], f"bucketline {command}")
+        place = words.index(command)
+        must_take(words[:place], parser, "bucketline", behind=commands[command])
+        must_take(words[place + 1 :], commands[command], f"bucketline {command}")
     arguments, unknown = parser.parse_known_args(words)
     if unknown:
         raise Failure(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from typing import TYPE_CHECKING, cast
 
 from bucketline.exits import USAGE, Failure
@@ -40,7 +41,7 @@ TEXTS = {
 
 def number(text: str) -> int:
     """For argparse: a whole number."""
-    if not text.isdecimal() or len(text) > 12:
+    if not re.fullmatch(r"-?[0-9]{1,12}", text):  # what is too small, the one who uses it says
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number; it takes one such as 20")
     return int(text)
 

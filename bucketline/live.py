@@ -1,6 +1,8 @@
 """`bucketline jobs --watch` on a terminal: the jobs that change, as a table that stays where it is."""
 
 import threading
+import time
+from collections import deque
 from typing import Any
 
 from rich.console import Console, RenderableType
@@ -14,6 +16,7 @@ from bucketline.report import human_size
 from bucketline.results import TERMINAL, Job
 
 NEWEST = 20
+SAMPLES = 12
 # Heading, the width of its column, and so wide the terminal has to be for it. The name gets what is left.
 COLUMNS = (("STATE", 12, 0), ("DONE", 6, 0), ("SIZE", 10, 56), ("SPEED", 12, 72), ("TO", 20, 100), ("ID", 36, 140))
 _STYLES = {"succeeded": "green", "failed": "red", "partially_succeeded": "yellow", "cancelled": "dim", "expired": "dim"}
@@ -37,20 +40,33 @@ class Jobs:
     def __init__(self, newest: list[Job], console: Console | None = None) -> None:
         self._lock = threading.Lock()
         self._console = console or Console()
+        self._seen: dict[str, deque[tuple[float, int]]] = {}
         self._jobs = {job.id: job for job in reversed(newest)}
 
     def take(self, data: dict[str, Any], client: Client) -> None:
         """What an event says; a job that was not known yet is asked for, and one that ended is looked at again."""
         id = str(data.get("id", ""))
         job = self._jobs.get(id)
-        if job is None or data.get("state") in TERMINAL:
+        if "created_at" in data:
+            job = Job.read(data)
+        elif job is None or data.get("state") in TERMINAL or not job.transfers:
             job = client.job(id)
         else:
-            for name in ("state", "sent", "rate", "size"):
-                if name in data:
-                    setattr(job, name, data[name])
+            job.state, job.sent = data.get("state", job.state), data.get("sent", job.sent)
         with self._lock:
             self._jobs[id] = job
+            seen = self._seen.setdefault(id, deque(maxlen=SAMPLES))
+            seen.append((time.monotonic(), job.sent))
+            if job.ended:
+                del self._seen[id]
+
+    def _speed(self, job: Job) -> str:
+        """Over the last events: they say how much, not how fast."""
+        seen = self._seen.get(job.id)
+        if not seen or job.state != "running":
+            return ""
+        (began, first), (now, last) = seen[0], seen[-1]
+        return f"{human_size((last - first) / (now - began))}/s" if last > first and now > began else ""
 
     def render(self) -> RenderableType:
         width, height = self._console.size
@@ -66,19 +82,17 @@ class Jobs:
             justify = "right" if right else "left"
             table.add_column(heading, width=room, no_wrap=True, overflow="ellipsis", justify=justify)  # type: ignore[arg-type]
         for job in jobs:
-            cells = _cells(job)
+            cells = _cells(job) | {"SPEED": Text(self._speed(job))}
             table.add_row(_plain(job.name or job.id), *(cells[heading] for heading, _ in columns))
         return table
 
 
 def _cells(job: Job) -> dict[str, Text]:
     done = 100 if job.succeeded else 100 * job.sent // job.size if job.size else None
-    moving = job.rate if job.rate and job.state == "running" else None
     return {
         "STATE": Text(job.state.replace("partially_succeeded", "partly"), style=_STYLES.get(job.state, "")),
         "DONE": Text("" if done is None else f"{done} %"),
         "SIZE": Text(human_size(job.size)),
-        "SPEED": Text(f"{human_size(moving)}/s" if moving else ""),
         "ID": Text(job.id),
         "TO": _plain(", ".join(transfer.destination for transfer in job.transfers)),
     }

@@ -16,16 +16,24 @@ def nearest(word: str, words: Iterable[str]) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
-def must_take(words: Sequence[str], parser: argparse.ArgumentParser, name: str) -> None:
-    """Failure(2) for an option that there is not, before argparse complains of what is missing because of it."""
+def must_take(
+    words: Sequence[str], parser: argparse.ArgumentParser, name: str, behind: argparse.ArgumentParser | None = None
+) -> None:
+    """Failure(2) for an option that there is not, before argparse complains of what is missing because of it.
+
+    `behind`: the command that follows, whose options stand too early here.
+    """
     known = parser._option_string_actions
     for word in words:
         if word == "--":
             return
         option = word.partition("=")[0]
-        if word.startswith("--") and option not in known:
-            told = f"`{name}` takes no option {option!r}{nearest(option, known)}"
-            raise Failure(USAGE, told, f"`{name} --help` shows what it takes")
+        if not word.startswith("--") or option in known:
+            continue
+        if behind is not None and option in behind._option_string_actions:
+            raise Failure(USAGE, f"{option} stands behind the command: {behind.prog} {option}")
+        told = f"`{name}` takes no option {option!r}{nearest(option, known)}"
+        raise Failure(USAGE, told, f"`{name} --help` shows what it takes")
 
 
 def refused(error: OSError) -> list[str]:

@@ -11,6 +11,9 @@ from pathlib import Path
 
 from tests.servers import eventually, program, tied
 
+# Ctrl-C is for the command alone.
+_THEN_STAY = 'trap : INT; "$@"; echo "exit code $?"; exec sleep 600'
+
 
 class Pane:
     """One terminal of a fixed size."""
@@ -59,7 +62,7 @@ class Pane:
 def pane(
     command: list[str], columns: int = 100, rows: int = 30, cwd: Path | None = None, **environ: str
 ) -> Iterator[Pane]:
-    """The command in a terminal of its own, which stays when the command has ended, until the end of the block."""
+    """The command in a terminal of its own until the end of the block. When it has ended, its exit code is shown."""
     with tempfile.TemporaryDirectory(prefix="pane-") as directory:  # a short path: sockets have no long ones
         tmux = [program("tmux"), "-u", "-f", os.devnull, "-S", f"{directory}/socket"]
         surroundings = {key: value for key, value in os.environ.items() if key not in ("TMUX", "NO_COLOR", "COLUMNS")}
@@ -80,7 +83,7 @@ def pane(
                 ";",
             ]
             size = ["-x", str(columns), "-y", str(rows), "-c", str(cwd or directory)]
-            start = [*settings, "new-session", "-d", "-s", "it", *size, "--", *command]
+            start = [*settings, "new-session", "-d", "-s", "it", *size, "--", "sh", "-c", _THEN_STAY, "sh", *command]
             subprocess.run([*tmux, *start], env=surroundings, check=True, timeout=30)
             yield Pane(tmux, columns)
         finally:

@@ -313,6 +313,30 @@ def test_bars_on_a_terminal_show_both_halves() -> None:
 
 
 @pytest.mark.parametrize("kind", ["bars", "lines"])
+def test_two_files_of_the_same_name_are_shown(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The first one arrives while the second one is being sent."""
+    from rich.console import Console
+
+    from bucketline.bars import Bars
+    from bucketline.report import Lines
+    from bucketline.results import Job
+    from tests.command.fake import job_json
+
+    report = Bars(Console(force_terminal=True, width=160, stderr=True)) if kind == "bars" else Lines()
+    job = Job.read(job_json("1", 100, state="succeeded", transfers=[transfer_json(state="succeeded")]))
+    report.sending("a.bin", 100)
+    report.accepted("a.bin", job)
+    report.sending("a.bin", 100)
+    report.ended("a.bin", job)
+    report.sent("a.bin", 50)
+    report.accepted("a.bin", job)
+    report.ended("a.bin", job)
+    report.close()
+    report.close()
+    assert capsys.readouterr().err.count("a.bin → s3://acme-archive/holiday.mp4 (100 B") == 2
+
+
+@pytest.mark.parametrize("kind", ["bars", "lines"])
 def test_a_job_that_was_not_sent_from_here_is_shown_too(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     from rich.console import Console
 
