@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests.servers import eventually, program, tied
 
+_OURS = ("TMUX", "NO_COLOR", "COLUMNS", "LINES")  # what the terminal says of itself counts, not what a test runner says
 # Ctrl-C is for the command alone.
 _THEN_STAY = 'trap : INT; "$@"; echo "exit code $?"; exec sleep 600'
 
@@ -50,7 +51,11 @@ class Pane:
             seen[:] = self.lines()
             return any(text in line for line in seen)
 
-        eventually(there, f"the terminal shows {text!r}", seconds)
+        try:
+            eventually(there, f"the terminal shows {text!r}", seconds)
+        except BaseException:
+            print("\n".join(seen))
+            raise
         return seen
 
     def _ask(self, *words: str) -> str:
@@ -65,7 +70,7 @@ def pane(
     """The command in a terminal of its own until the end of the block. When it has ended, its exit code is shown."""
     with tempfile.TemporaryDirectory(prefix="pane-") as directory:  # a short path: sockets have no long ones
         tmux = [program("tmux"), "-u", "-f", os.devnull, "-S", f"{directory}/socket"]
-        surroundings = {key: value for key, value in os.environ.items() if key not in ("TMUX", "NO_COLOR", "COLUMNS")}
+        surroundings = {key: value for key, value in os.environ.items() if key not in _OURS}
         surroundings |= {"LC_ALL": "C.UTF-8", "TERM": "xterm-256color", **environ}
         server = subprocess.Popen(tied([*tmux, "-D"]), env=surroundings, stdin=subprocess.DEVNULL)
         try:

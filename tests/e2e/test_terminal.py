@@ -127,6 +127,7 @@ def test_what_goes_into_a_pipe_has_no_escapes(folder: Path) -> None:
 
 
 def test_the_live_table_of_jobs(folder: Path) -> None:
+    subprocess.run([*COMMAND, "put", FILES[1], "--to", "fast"], cwd=folder, check=True, timeout=60)
     with pane([*COMMAND, "jobs", "--watch"], 100, 8, cwd=folder) as terminal:
         terminal.shows("NAME")
         name = "live.mp4"
@@ -136,7 +137,11 @@ def test_the_live_table_of_jobs(folder: Path) -> None:
         def under_way() -> bool:
             return shape(terminal.lines())[:2] == wanted
 
-        eventually(under_way, f"the table shows {wanted}", 60)
+        try:
+            eventually(under_way, f"the table shows {wanted}", 60)
+        except BaseException:
+            print("\n".join(terminal.lines()))
+            raise
         not_wrapped(terminal)
         eventually(lambda: terminal.lines()[1].split()[:2] == [name, "succeeded"], "the job has arrived", 60)
         terminal.press("C-c")

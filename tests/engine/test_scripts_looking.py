@@ -126,7 +126,7 @@ def test_stats_count_jobs_bytes_and_transfers(books: Books) -> None:
     found = books.run(operations.stats())
 
     assert {state: count for state, count in found["jobs"].items() if count} == {"running": 1, "succeeded": 1}
-    assert found["totals"] == {"received": 5 * PART, "sent": 3 * PART}
+    assert found["totals"] == {"received": 5 * PART, "sent": 3 * PART, "ended:succeeded": 1}
     assert found["active"] == 2
 
 
