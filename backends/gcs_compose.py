@@ -15,11 +15,12 @@ import uuid
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from itertools import chain
 from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-from backends import parts
+from backends import gcs_batch, parts
 from backends.base import Body, Properties, Receipt, Session, SessionInfo
 from backends.body import BytesBody
 from backends.checksums import combine_crc32c, crc32c_text, crc32c_value
@@ -153,7 +154,9 @@ class ComposeUploads:
 
     def _remove(self, opened: _Opened, doing: str) -> None:
         found = [version_of(item) for item in self._objects.under(self._folder(opened), doing)]
-        _at_once(lambda item: self._objects.delete(item.name, doing, item.generation), found)
+        batches = [found[start : start + gcs_batch.MOST] for start in range(0, len(found), gcs_batch.MOST)]
+        left = _at_once(lambda batch: self._objects.delete_batch(batch, doing), batches)
+        _at_once(lambda item: self._objects.delete(item.name, doing, item.generation), chain.from_iterable(left))
 
     def _landed(self, opened: _Opened) -> dict[int, Version]:
         folder = self._folder(opened)
@@ -229,8 +232,8 @@ def _milliseconds(moment: str | None) -> int | None:
 def _at_once(call: Callable[[Item], Made], items: Iterable[Item]) -> list[Made]:
     """The results in order; all calls are made, and the first error is raised after them."""
     pending = list(items)
-    if len(pending) == 1:
-        return [call(pending[0])]
+    if len(pending) < 2:
+        return [call(item) for item in pending]
     with ThreadPoolExecutor(min(_AT_ONCE, max(_FEW, len(pending) // _FEW))) as pool:
         made = [pool.submit(call, item) for item in pending]
     return [each.result() for each in made]

@@ -10,6 +10,8 @@ A fault has `on` (operation: token, insert, get, media, list, delete, compose, r
 abort, parts, uploads), `number` (only that part), `key` (only keys that this pattern finds), `times` (default 1, -1 for
 ever), and what happens, `do`:
 
+A batch is the operation `batch`, and each request in it is one of its own kind, which can only have the fault `error`.
+
 - `error`: answer `status`, `code` and `message` (with `headers`) instead of doing anything.
 - `reset`: read `after_bytes` of the body, then reset the connection. `lose_reply`: do it, then close without a word.
 - `empty`: do it, then answer 200 with nothing.
@@ -23,6 +25,7 @@ from __future__ import annotations
 
 import json
 import mmap
+import re
 import shutil
 import socket
 import struct
@@ -82,6 +85,8 @@ class Handler(BaseHTTPRequestHandler):
             granted = request.headers.get("authorization", "").removeprefix("Bearer ")
             if store.tokens is not None and granted not in store.tokens:
                 raise Refusal(401, "authError", "Invalid Credentials")
+            if request.operation == "batch":
+                return self.batch(request.body.read_bytes())
             if bucket != "bucket":
                 raise Refusal(404, "NoSuchBucket", "The specified bucket does not exist.")
             if kind == "say":
@@ -100,6 +105,37 @@ class Handler(BaseHTTPRequestHandler):
         if kind == "wrong_crc" and reply[2]:
             return 200, reply[1], json.dumps({**json.loads(reply[2]), "crc32c": "AAAAAA=="}).encode()
         return reply
+
+    def batch(self, body: bytes) -> Reply:
+        """Deletes in one request, each with its own fault; answered in another order, as Google says of itself."""
+        boundary, answers = self.headers.get_boundary(), []
+        asked = re.findall(rb"Content-ID: <(\d+)>\r\n\r\nDELETE (\S+) HTTP/1.1\r\n", body)
+        assert boundary, "a batch has a boundary"
+        assert len(asked) == body.count(b"--" + boundary.encode()) - 1 <= 100, "each request has an ID, and is known"
+        for which, target in asked:
+            status, _, text = self.delete(target.decode())
+            head = (
+                f"Content-Type: application/http\r\nContent-ID: <response-{which.decode()}>\r\n\r\nHTTP/1.1 {status} x"
+            )
+            answers.append(f"--answers\r\n{head}\r\n\r\n".encode() + text + b"\r\n")
+        return 200, {"Content-Type": 'multipart/mixed; boundary="answers"'}, b"".join([*answers[::-1], b"--answers--"])
+
+    def delete(self, target: str) -> Reply:
+        store, url = self.server.store, urlsplit(target)
+        query = dict(parse_qsl(url.query))
+        operation, _, key = route("DELETE", url.path, query)
+        fault = store.fault_for(operation, int(key[-5:]) if key[-5:].isdigit() else 0, key)
+        with store.lock:
+            # Headers of the whole request hold for each of its requests, at Google too.
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            entry = {"on": operation, "key": key, "fault": fault.get("do", ""), "query": query}
+            store.log.append({**entry, "headers": headers})
+        try:
+            if fault:
+                raise Refusal(fault["status"], fault["code"], fault.get("message", "strictly refused"))
+            return Operations(store).delete(Request(operation, key, query, {}, fault, store.new_path()), b"")
+        except Refusal as refusal:
+            return self.refused(refusal, operation)
 
     def token(self) -> Reply:
         """What Google's token endpoint gives for a signed assertion; the token is good from now on."""
@@ -231,6 +267,8 @@ def damaged(data: bytes, at: int, *, cut: bool) -> bytes:
 def route(method: str, path: str, query: dict[str, str]) -> tuple[str, str, str]:
     """(operation, bucket, key). The path is decoded after it was taken apart, as Google does it."""
     words = path.lstrip("/").split("/")
+    if path == "/batch/storage/v1":
+        return "batch", "", ""
     if path == "/token":
         return "token", "", ""
     if words[:4] == ["upload", "storage", "v1", "b"]:

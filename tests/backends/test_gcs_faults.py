@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import msgspec
 import pytest
@@ -507,11 +507,45 @@ def test_parts_that_cannot_be_removed_do_not_make_an_upload_fail(
 def test_one_part_that_cannot_be_removed_keeps_no_other(server: StrictGCS, composing: GCSBackend, source: Path) -> None:
     session = begin(composing)
     send_all(composing, session, source)
-    server.fail("delete", "error", status=503, code="backendError", key="00001$")
+    server.fail("delete", "error", status=503, code="backendError", key="00001$", times=2)
 
     with pytest.raises(errors.Unavailable):
         composing.abort(session)
     assert [name[-5:] for name in server.names] == ["00001"]
+    composing.abort(session)
+    assert server.names == []
+
+
+def test_what_is_left_is_removed_with_few_requests(server: StrictGCS, composing: GCSBackend) -> None:
+    session = composing.begin("key", size=120, part_size=1, properties=Properties())
+    receipts = [composing.put_part(session, number, BytesBody(b"x")) for number in range(1, 121)]
+    composing.complete(session, receipts)
+
+    assert server.names == ["key"]
+    # 120 parts, four joined objects and the whole, by 50; the mark of the open upload has a request of its own.
+    assert server.count("batch") == 3
+    assert sum(entry["on"] == "delete" for entry in server.store.log) == 1 + 125
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        {"do": "error", "status": 404, "code": "notFound"},
+        {"do": "error", "status": 503, "code": "backendError"},
+        {"do": "reset"},
+        {"do": "lose_reply"},
+        {"do": "empty"},
+        {"do": "say", "document": "--answers"},
+    ],
+    ids=lambda trouble: f"{trouble['do']}{trouble.get('status', '')}",
+)
+def test_a_batch_that_tells_nothing_is_done_singly(
+    server: StrictGCS, composing: GCSBackend, source: Path, trouble: dict[str, Any]
+) -> None:
+    session = begin(composing)
+    send_all(composing, session, source)
+    server.fail("batch", **trouble)
+
     composing.abort(session)
     assert server.names == []
 
