@@ -140,9 +140,10 @@ class Shared:
 
     def __init__(self, backend: GCSBackend) -> None:
         self._backend = backend
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._backend, name)
+        # Set here, and not by `__getattr__`: from Python 3.12 on, a protocol's `isinstance` does not ask that.
+        for name in dir(backend):
+            if not hasattr(self, name):
+                setattr(self, name, getattr(backend, name))
 
     def can_copy_from(self, other: Shared) -> bool:
         return self._backend.can_copy_from(other._backend)

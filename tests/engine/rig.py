@@ -221,12 +221,13 @@ class Tapped:
         self.backend = backend
         self.calls: list[str] = []
         self.taps: dict[str, Callable[..., None]] = {}
+        # Set here, and not by `__getattr__`: from Python 3.12 on, a protocol's `isinstance` does not ask that.
+        for name in dir(backend):
+            if not name.startswith("_"):
+                found = getattr(backend, name)
+                setattr(self, name, self._at_the_wire(name, found) if callable(found) else found)
 
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self.backend, name)
-        if not callable(found):
-            return found
-
+    def _at_the_wire(self, name: str, found: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
             self.calls.append(name)
             if name in self.taps:

@@ -112,10 +112,16 @@ def test_of_two_blocks_for_one_part_the_later_counts() -> None:
         latest(b"<html>", "0" * 16, "look")
 
 
-@given(st.binary(max_size=2000))
-def test_the_crc64_is_that_of_microsofts_own_library(data: bytes) -> None:
-    checksums = pytest.importorskip("azure.storage.extensions.checksums")
-    assert crc64_of(BytesBody(data)) == checksums.crc64.compute(data, 0)
+def test_the_crc64_is_that_of_microsofts_own_library() -> None:
+    # What `azure.storage.extensions.checksums.crc64.compute(data, 0)` of azure-storage-extensions gives.
+    known = {
+        b"": 0,
+        b"a": 0x8C2F8445B4CBFC3C,
+        bytes(range(256)): 0xFF71E21279D9966E,
+        bytes(1000): 0x04D1BB8FA63CB488,
+        b"\xff" * 4097: 0xFB13B9233E60B2EE,
+    }
+    assert {data: crc64_of(BytesBody(data)) for data in known} == known
 
 
 def test_the_crc64_is_written_as_azure_writes_it() -> None:
