@@ -16,12 +16,12 @@ from engine import operations
 from engine.errors import EngineError
 from engine.looking import carried_instead, copier, cut_for, look
 from engine.planner import Unplannable
+from engine.planning import plan_for, transfer_plan
 from engine.records import Lease
 from engine.retry import GivenBack
 from engine.runtime import Errand, Runtime, Store
 from engine.spans import Span, code_of, of_step
 from engine.steps import Call, Ended, Outcome, Redefined, Work, step_of
-from engine.submission import plan_for, transfer_plan
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,6 +10,8 @@ import msgspec
 from backends.addresses import place_of
 from backends.web import Answer
 from engine import content_types, keys, operations
+from engine.announced import wanted_digests
+from engine.attributes import fault_of_content_type
 from engine.digests import Digest
 from engine.errors import LedgerUnavailable
 from engine.imported import PROBE, pinned_by, plain
@@ -18,7 +20,6 @@ from engine.models import JobSpec, dumps
 from engine.records import Lease
 from engine.retry import GivenBack
 from engine.steps import Seen
-from engine.submission import fault_of_content_type, wanted_digests
 
 if TYPE_CHECKING:
     from engine.runtime import Runtime

@@ -18,6 +18,7 @@ from backends.structs import prepare_structs
 from engine import arrivals, keys, operations
 from engine.access import EVERYTHING, Identity
 from engine.adding import Adding
+from engine.announced import wanted_digests
 from engine.audit import Audit
 from engine.config import Settings
 from engine.content_types import HEAD_BYTES
@@ -40,7 +41,7 @@ from engine.restarts import remember_restart
 from engine.settler import Settler
 from engine.spans import spans_of
 from engine.spool import Spool
-from engine.submission import Desk, wanted_digests
+from engine.submission import Desk
 from engine.telling import Telling
 from engine.tending import Tending
 from engine.uploads import Uploads
@@ -195,12 +196,12 @@ class AsyncService:
                 f"The file cannot be read: {error.strerror}.", errors=[{"pointer": "/source/path", "detail": "Gone."}]
             ) from error
         digest = Digest.unread(size)
-        finished, plans = self.desk.finish(spec, digest, head)
+        finished, plans = self.desk.planning.finish(spec, digest, head)
         return Sidecar(spec=finished, digest=digest, accepted_ms=int(time.time() * 1000), transfers=plans)
 
     def _unseen_sidecar(self, spec: JobSpec) -> Sidecar:
         """What there is to write down before a worker has looked at the source."""
-        plans = self.desk.unplanned(spec)
+        plans = self.desk.planning.unplanned(spec)
         return Sidecar(spec=spec, digest=Digest.unread(0), accepted_ms=int(time.time() * 1000), transfers=plans)
 
     # ------------------------------------------------------------------ looking

@@ -397,7 +397,8 @@ async def test_a_look_that_redis_forgot_is_read_from_the_disk(service: AsyncServ
     unseen = msgspec.json.decode(before[0]["spec"], type=type(sidecar.spec))
     rig.books.run(
         operations.accept_sidecar(
-            msgspec.structs.replace(sidecar, spec=unseen, transfers=service.desk.unplanned(unseen)), rig.settings
+            msgspec.structs.replace(sidecar, spec=unseen, transfers=service.desk.planning.unplanned(unseen)),
+            rig.settings,
         )
     )
     put(rig, "film.mp4", b"another film")
