@@ -21,7 +21,8 @@ from engine.records import Lease
 from engine.retry import GivenBack
 from engine.runtime import Errand, Runtime, Store
 from engine.spans import Span, code_of, of_step
-from engine.steps import Call, Ended, Outcome, Redefined, Work, step_of
+from engine.steps import step_of
+from engine.work import Call, Ended, Outcome, Redefined, Work
 
 if TYPE_CHECKING:
     from pathlib import Path

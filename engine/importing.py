@@ -19,7 +19,7 @@ from engine.looking import planned
 from engine.models import JobSpec, dumps
 from engine.records import Lease
 from engine.retry import GivenBack
-from engine.steps import Seen
+from engine.work import Seen
 
 if TYPE_CHECKING:
     from engine.runtime import Runtime

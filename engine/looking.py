@@ -18,8 +18,8 @@ from engine.models import JobSpec, Sidecar, TransferPlan
 from engine.planner import Plan
 from engine.planning import Planning, plan_for, transfer_plan
 from engine.records import Lease
-from engine.steps import Seen
 from engine.stored import pinned
+from engine.work import Seen
 
 if TYPE_CHECKING:
     from engine.runtime import Runtime, Store

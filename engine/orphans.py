@@ -14,10 +14,10 @@ from backends.registry import Destination
 from engine import operations
 from engine.ledger import Ledger
 from engine.models import JOB_OVER, JOB_STATES, TRANSFER_OVER
+from engine.strays import CLOCK_SKEW_MS
 
 Verdict = Literal["removed", "would_remove", "in_use", "too_young", "elsewhere", "failed"]
 PAGE = 200
-SKEW_MS = 120_000  # a provider's clock against ours
 
 
 class Found(msgspec.Struct, kw_only=True):
@@ -94,7 +94,7 @@ def _seen(
         found = Found(destination=destination.name, key=one.key, verdict="would_remove", started_ms=one.started_at_ms)
         if one.key in in_use:
             found.verdict = "in_use"
-        elif older_than_seconds and now_ms - (one.started_at_ms or now_ms) < older_than_seconds * 1000 + SKEW_MS:
+        elif older_than_seconds and now_ms - (one.started_at_ms or now_ms) < older_than_seconds * 1000 + CLOCK_SKEW_MS:
             found.verdict = "too_young"
         elif not dry_run:
             _abort(backend, one.session, found)

@@ -18,7 +18,7 @@ from engine.operations import Operation
 from engine.records import Lease, Onward
 from engine.reports import report
 from engine.runtime import Runtime, current
-from engine.steps import Begun, Outcome, Recorded, Redefined, Seen, Settled
+from engine.work import Begun, Outcome, Recorded, Redefined, Seen, Settled
 
 log = structlog.get_logger("bucketline.progress")
 

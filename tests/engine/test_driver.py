@@ -15,8 +15,8 @@ from engine.plugins_file import PluginsFile
 from engine.records import Lease
 from engine.retry import GivenBack
 from engine.runtime import Errand
-from engine.steps import Begun, Ended, Recorded, Redefined, Settled
 from engine.submission import Desk
+from engine.work import Begun, Ended, Recorded, Redefined, Settled
 from tests.engine.rig import PART, Rig, tap
 
 BIG = bytes(range(256)) * (PART * 2 // 256) + b"the end"

@@ -16,7 +16,7 @@ from engine import operations
 from engine.driver import perform
 from engine.records import Lease, pack_receipt
 from engine.runtime import Errand, Runtime
-from engine.steps import Settled
+from engine.work import Settled
 from tests.simulation.servers import Patch
 
 Swap = tuple[str, str, Any]
@@ -54,13 +54,13 @@ SOUND = Mutant("none")
 
 
 def _nobody_looks(work: Any, instead: BackendError | None = None) -> Any:
-    """`_ours` that never finds anything."""
+    """`ours` that never finds anything."""
     yield from ()
     return None
 
 
 def _everything_is_fine(work: Any, info: Any, *, proved: bool) -> Any:
-    """`_verified` that believes every provider."""
+    """`verified` that believes every provider."""
     yield from ()
     return Settled(info, "", "faith", "")
 
@@ -106,9 +106,12 @@ MUTANTS = [
             )
         },
     ),
-    Mutant("nobody looks whether complete had an effect", swaps=(("engine.steps", "_ours", _nobody_looks),)),
+    Mutant("nobody looks whether complete had an effect", swaps=(("engine.steps", "ours", _nobody_looks),)),
     Mutant("a part is recorded before it is sent", swaps=(("tests.simulation.workers", "perform", _record_first),)),
-    Mutant("what is stored is not verified", swaps=(("engine.steps", "_verified", _everything_is_fine),)),
+    Mutant(
+        "what is stored is not verified",
+        swaps=tuple((f"engine.{module}", "verified", _everything_is_fine) for module in ("steps", "verification")),
+    ),
     Mutant("ends on disk are not looked at", swaps=(("engine.reconcile", "_ends", _never),)),
     Mutant("nothing is reconciled", swaps=(("engine.sweeper", "reconcile", _no_report),)),
     Mutant(

@@ -42,7 +42,7 @@ FOREIGN = {
 # The layers inside the engine: pure modules know no effects, and effects know nothing of those who orchestrate them.
 PURE = {"models", "planner", "retry", "errors", "config", "keys", "digests", "records", "operations", "steps", "views",
     "content_types", "access", "admission", "once", "sums", "hook_views", "arrivals", "measures", "faults", "announced",
-    "attributes", "refusals", "planning",
+    "attributes", "refusals", "planning", "work", "strays", "verification", "conflicts",
 }  # fmt: skip
 EFFECTS = {
     "layout",
