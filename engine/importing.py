@@ -9,7 +9,7 @@ import msgspec
 
 from backends.addresses import place_of
 from backends.web import Answer
-from engine import content_types, keys, operations
+from engine import content_types, keys, leases
 from engine.announced import wanted_digests
 from engine.attributes import fault_of_content_type
 from engine.digests import Digest
@@ -83,7 +83,7 @@ def _hold(runtime: Runtime, held: Lease, answer: Answer) -> Seen:
 def _tell(runtime: Runtime, held: Lease, count: int) -> None:
     """Shows how far it is. Nobody needs to know while Redis is away; a lease that is lost ends it."""
     with contextlib.suppress(LedgerUnavailable):
-        if not runtime.ledger.run(operations.taken(held, count)):
+        if not runtime.ledger.run(leases.taken(held, count)):
             raise GivenBack
 
 

@@ -11,7 +11,7 @@ import msgspec
 from backends.base import Backend, ListsSessions, Session
 from backends.errors import BackendError
 from backends.registry import Destination
-from engine import operations
+from engine import operations, upkeep
 from engine.ledger import Ledger
 from engine.models import JOB_OVER, JOB_STATES, TRANSFER_OVER
 from engine.strays import CLOCK_SKEW_MS
@@ -44,7 +44,7 @@ def collect(
     Aborted are the sessions that the ledger has on record as left behind, and those at the provider whose key no
     unfinished job writes and that are older than `older_than_seconds`. Raises Unreconciled, LedgerUnavailable.
     """
-    epoch, recorded = ledger.run(operations.orphans())
+    epoch, recorded = ledger.run(upkeep.orphans())
     if not epoch:
         raise Unreconciled
     for name, destination in destinations.items():
@@ -77,7 +77,7 @@ def _recorded(
         elif not dry_run:
             _abort(backend, session, found)
             if found.verdict == "removed":
-                ledger.run(operations.buried(transfer, written))
+                ledger.run(upkeep.buried(transfer, written))
         yield found
 
 

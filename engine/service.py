@@ -15,7 +15,7 @@ import uuid_utils
 from backends.config import Configuration
 from backends.registry import Destination
 from backends.structs import prepare_structs
-from engine import arrivals, keys, operations
+from engine import arrivals, deliveries, keys, notices, operations
 from engine.access import EVERYTHING, Identity
 from engine.adding import Adding
 from engine.announced import wanted_digests
@@ -264,17 +264,17 @@ class AsyncService:
     async def webhooks(self, job: str, who: Identity = EVERYTHING) -> Json:
         """How the deliveries of the job's ends stand."""
         await self.record(job, who)
-        found = await self.ledger.run(operations.hooks_of(job))
+        found = await self.ledger.run(deliveries.hooks_of(job))
         return {"items": [delivery_view(one, *found[one]) for one in sorted(found)]}
 
     async def replay(self, job: str, delivery: str, who: Identity = EVERYTHING) -> Json:
         """Delivers once more, with the same id."""
         await self.record(job, who)
-        found = await self.ledger.run(operations.hooks_of(job))
+        found = await self.ledger.run(deliveries.hooks_of(job))
         if delivery not in found:
             raise NotFound(f"This job has no delivery {delivery[:200]!r}.")
         again = replayed(found[delivery][0])
-        await self.ledger.run(operations.note_hook(delivery, again, 0))
+        await self.ledger.run(deliveries.note_hook(delivery, again, 0))
         return delivery_view(delivery, again, int(time.time() * 1000))
 
     async def command(self, job: str, action: str, who: Identity = EVERYTHING) -> tuple[Json, bool]:
@@ -349,7 +349,7 @@ class AsyncService:
         """One destination or route, with the result of its last check."""
         for view in self.destinations():
             if view["name"] == name:
-                _, health = await self.ledger.run(operations.noted_checks())
+                _, health = await self.ledger.run(notices.noted_checks())
                 return {**view, "health": health.get(name)}
         raise NotFound(f"There is no destination or route {name!r}.", code="unknown_destination")
 
@@ -364,7 +364,7 @@ class AsyncService:
         self.minter.ask_check(name, request)
         deadline = asyncio.get_running_loop().time() + CHECK_SECONDS
         while asyncio.get_running_loop().time() < deadline:
-            result, _ = await self.ledger.run(operations.noted_checks(request))
+            result, _ = await self.ledger.run(notices.noted_checks(request))
             if result is not None:
                 return {**view, "health": result, "ok": result["ok"]}
             await asyncio.sleep(0.1)
@@ -376,7 +376,7 @@ class AsyncService:
 
     async def stats(self) -> Json:
         """The system in numbers."""
-        found = await self.ledger.run(operations.stats())
+        found = await self.ledger.run(notices.stats())
         usage = self.spool.usage()
         running = await self.ledger.run(operations.page("jobs:running", "", 200))
         records = await self.ledger.run(operations.read_jobs(running)) if running else []
@@ -402,7 +402,7 @@ class AsyncService:
             }
         }
         try:
-            found = await self.ledger.run(operations.stats())
+            found = await self.ledger.run(notices.stats())
             checks["redis"] = {"ok": True, "detail": ""}
             count = len(found["workers"])
             checks["workers"] = {

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine import operations
+from engine import notices, operations
 from engine import service as module
 from engine.actors import check_result
 from engine.errors import Conflict, EngineError, Invalid, LedgerUnavailable, NotFound, SpoolFull
@@ -273,7 +273,7 @@ async def test_destinations_as_configured(service: AsyncService) -> None:
 async def test_a_destination_has_the_result_of_its_last_check(service: AsyncService, rig: Rig) -> None:
     assert (await service.destination("media"))["health"] is None
 
-    rig.books.run(operations.note_check("r", "media", check_result(rig.runtime, "media")))
+    rig.books.run(notices.note_check("r", "media", check_result(rig.runtime, "media")))
 
     health = (await service.destination("media"))["health"]
     assert health["ok"]
@@ -289,7 +289,7 @@ async def test_a_destination_that_is_none(service: AsyncService) -> None:
 
 async def test_a_check_is_done_by_a_worker(service: AsyncService, drawer: Drawer, rig: Rig) -> None:
     def ask_check(destination: str, request: str) -> None:
-        rig.books.run(operations.note_check(request, destination, check_result(rig.runtime, destination)))
+        rig.books.run(notices.note_check(request, destination, check_result(rig.runtime, destination)))
 
     drawer.ask_check = ask_check  # type: ignore[method-assign]
 

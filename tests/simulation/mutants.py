@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from backends.errors import BackendError
-from engine import operations
+from engine import leases
 from engine.driver import perform
 from engine.records import Lease, pack_receipt
 from engine.runtime import Errand, Runtime
@@ -73,7 +73,7 @@ def _record_first(runtime: Runtime, errand: Errand) -> Any:
     offset = (held.number - 1) * held.part_size
     body = runtime.source(held).body(offset, min(held.part_size, held.size - offset))
     packed = pack_receipt(f'"{body.crc32c or 0:08x}"', "", body.crc32c, held.attempt)
-    runtime.ledger.run(operations.record(held, body.size, packed, False))
+    runtime.ledger.run(leases.record(held, body.size, packed, False))
     perform(runtime, errand)
     return None
 

@@ -43,6 +43,7 @@ FOREIGN = {
 PURE = {"models", "planner", "retry", "errors", "config", "keys", "digests", "records", "operations", "steps", "views",
     "content_types", "access", "admission", "once", "sums", "hook_views", "arrivals", "measures", "faults", "announced",
     "attributes", "refusals", "planning", "work", "strays", "verification", "conflicts",
+    "leases", "upkeep", "deliveries", "notices",
 }  # fmt: skip
 EFFECTS = {
     "layout",
