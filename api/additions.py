@@ -7,7 +7,7 @@ from typing import Any
 import falcon.asgi
 
 from api.bodies import Body, expected_digests
-from api.guard import Caller
+from api.caller import Caller
 from api.jobs import Submission, checked_id, write_json
 from api.limits import JSON_BODY_BYTES, Pace
 from api.options import read_json, unknown_parameter

@@ -10,7 +10,7 @@ import falcon.asgi
 
 from api.access import check_scope, unauthorized
 from api.bodies import Body, expected_digests
-from api.guard import Caller
+from api.caller import Caller
 from api.jobs import checked_id, write_json
 from api.limits import JSON_BODY_BYTES, LARGEST_LENGTH, TOKEN_MOST_SECONDS, TOKEN_MOST_UPLOADS, TOKEN_SECONDS, Pace
 from api.options import read_json, unknown_parameter
