@@ -46,6 +46,7 @@ PURE = {"models", "planner", "retry", "errors", "config", "keys", "digests", "re
     "leases", "upkeep", "deliveries", "notices", "setting_values",
 }  # fmt: skip
 EFFECTS = {
+    "record_files",
     "layout",
     "disk",
     "space",
