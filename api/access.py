@@ -100,7 +100,7 @@ def check_spec(who: Identity, spec: JobSpec, service: Service, options: SubmitOp
             raise Problem("forbidden", detail, errors=[{"pointer": f"/{name}", "detail": detail}])
     if not who.restricted:
         return spec
-    fault = who.fault_of(spec.destinations, known_beginning(spec.key, spec.key_template), service.reach)
+    fault = who.fault_of(spec.destinations, known_beginning(spec.key, spec.key_template), service.destinations.reach)
     if fault is not None:
         pointer, detail = fault
         if pointer == "/key" and (options is None or options.key is None):
@@ -134,7 +134,7 @@ def _fault_of_object(who: Identity, source: Source, service: Service) -> tuple[s
     """Reading an object takes the scope to read, and the destinations and folders where the caller may write."""
     if not who.has("read"):
         return "/source", "Copying an object needs the scope 'read', which the key has not got."
-    pointer, detail = who.fault_of([source.destination], source.key, service.reach) or ("", "")
+    pointer, detail = who.fault_of([source.destination], source.key, service.destinations.reach) or ("", "")
     where = {"/destinations": "/source/destination", "/key": "/source/key"}.get(pointer, "/source")
     return where, detail and f"An object may be copied only from where the key may write. {detail}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +14,7 @@ from urllib.parse import unquote
 import msgspec
 
 from api.access import SECRET
+from api.asgi_types import Scope
 from api.tracing import trace_id_of
 
 Write = Callable[[bytes], object]
@@ -47,7 +48,7 @@ class Entry:
             self.jobs.append(job)
 
 
-def entry_of(scope: MutableMapping[str, Any], request_id: str) -> Entry:
+def entry_of(scope: Scope, request_id: str) -> Entry:
     """The beginning of a line. The path is the one that was sent, still percent-encoded."""
     path = scope.get("raw_path") or scope["path"].encode("utf-8", "replace")
     shown = path.partition(b"?")[0].decode("latin-1")

@@ -7,7 +7,7 @@ from typing import Any
 import falcon.asgi
 
 from api.bodies import Body, expected_digests
-from api.guard import Caller
+from api.caller import Caller
 from api.jobs import Submission, checked_id, write_json
 from api.limits import JSON_BODY_BYTES, Pace
 from api.options import read_json, unknown_parameter
@@ -48,8 +48,8 @@ class Additions:
         if not caller.who.restricted:
             return
         job: Json = (await self._service.job(job_id, caller.who))[0]
-        reached = sorted(self._service.reach(names))
-        fault = caller.who.fault_of(reached, job["key"] or "", self._service.reach)
+        reached = sorted(self._service.destinations.reach(names))
+        fault = caller.who.fault_of(reached, job["key"] or "", self._service.destinations.reach)
         if fault is not None:
             raise Problem("forbidden", fault[1], errors=[{"pointer": "/destinations", "detail": fault[1]}])
 

@@ -8,8 +8,9 @@ from typing import Any, cast
 
 from api.access_log import AccessLog
 from api.app import create_app
+from api.asgi_types import Application, Receive, Scope, Send
 from api.cors import Cors
-from api.guard import Application, Guard, Receive, Scope, Send
+from api.guard import Guard
 from api.life import Life
 from api.limits import PING_SECONDS, Pace
 from api.routes import Routes

@@ -8,14 +8,12 @@ import hashlib
 import hmac
 import math
 import re
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable
 from typing import Any
 
+from api.asgi_types import Headers, Message, Receive
 from api.limits import Pace
 from api.problems import Problem
-
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Headers = Iterable[tuple[bytes, bytes]]
 
 WAY_BYTES = 1 << 20
 _DIGESTS = {"sha-256": "sha256", "sha-512": "sha512"}
@@ -130,7 +128,7 @@ class _Watch:
         if self._timer:
             self._timer.cancel()
 
-    async def wait(self, event: Awaitable[MutableMapping[str, Any]]) -> MutableMapping[str, Any]:
+    async def wait(self, event: Awaitable[Message]) -> Message:
         self._waiting_since = began = self._loop.time()
         try:
             return await event

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-Headers = list[tuple[bytes, bytes]]
+from api.asgi_types import Headers
 
 _METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE"
 _NAMES = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+(?:[ \t]*,[ \t]*[A-Za-z0-9!#$%&'*+.^_`|~-]+)*")

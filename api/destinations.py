@@ -19,7 +19,7 @@ class Destinations:
         self._service = service
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        found = self._service.destinations()
+        found = self._service.destinations.shown()
         write_json(resp, {"items": [one for one in found if self._shown(req, one)]})
 
     def _shown(self, req: falcon.asgi.Request, one: Json) -> bool:
@@ -37,19 +37,19 @@ class Destination:
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, name: str) -> None:
         if not may_write(req, name, self._service):
             raise Problem("unknown_destination", f"There is no destination or route {name!r}.", status=404)
-        write_json(resp, await _named(self._service.destination(name)))
+        write_json(resp, await _named(self._service.destinations.one(name)))
 
     async def on_post_check(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, name: str) -> None:
-        answer = await _named(self._service.check(name))
+        answer = await _named(self._service.destinations.check(name))
         req.scope["bucketline"].note(self._service, "check", destination=name)
         write_json(resp, answer)
 
 
 def may_write(req: falcon.asgi.Request, name: str, service: Service) -> bool:
     """Whether the caller may write to this destination, or to every member of this route: others are not shown."""
-    members = service.reach([name])
+    members = service.destinations.reach([name])
     return all(
-        not grant.destinations or (bool(members) and members <= service.reach(grant.destinations))
+        not grant.destinations or (bool(members) and members <= service.destinations.reach(grant.destinations))
         for grant in req.scope["bucketline"].who.grants
     )
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from api.access import SECRET, is_secret, takes_query_token, unauthorized
+from api.asgi_types import Scope
 from api.assets import OPEN
 from api.problems import Problem
 from api.service import Gate
@@ -44,7 +45,7 @@ class Doorman:
         """Whether a key is needed."""
         return self._key is not None
 
-    async def identify(self, scope: MutableMapping[str, Any], authorization: Sequence[bytes]) -> Sender:
+    async def identify(self, scope: Scope, authorization: Sequence[bytes]) -> Sender:
         """The sender. Raises `unauthorized`, and LedgerUnavailable when only Redis could tell."""
         token = self._from_query(scope)
         text = self._credential(authorization, token)
@@ -60,7 +61,7 @@ class Doorman:
             raise unauthorized(error=True)
         return Sender(who, token is not None, again)
 
-    def _from_query(self, scope: MutableMapping[str, Any]) -> bytes | None:
+    def _from_query(self, scope: Scope) -> bytes | None:
         """Refuses keys in the address. A token, where one may stand there, is taken out and answered."""
         token: bytes | None = None
         kept = []

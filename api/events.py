@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import falcon.asgi
 import msgspec
 
-from api.guard import Caller
+from api.caller import Caller
 from api.jobs import checked_id
 from api.life import Life
 from api.limits import ALREADY_SECONDS, PING_SECONDS, RECONNECT_MILLISECONDS

@@ -9,15 +9,17 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
 from uuid import uuid4
 
 from api.access import Visit, begins_upload, check_scope
 from api.access_log import AccessLog, Entry, entry_of
-from api.cors import Cors, Headers
-from api.doorman import Doorman, Sender
+from api.asgi_types import Application, Headers, Receive, Scope, Send
+from api.caller import Caller
+from api.channels import LateReceive, MarkedSend, nothing
+from api.cors import Cors
+from api.doorman import Doorman
 from api.fields import Fields, check_encoding, check_expectation
 from api.life import Life
 from api.limits import FORM_OVERHEAD_BYTES, JSON_BODY_BYTES
@@ -28,72 +30,13 @@ from api.routes import Routes
 from api.service import Service
 from api.tracing import traceparent_of
 from api.tus_headers import MARKS, capabilities, is_tus
-from engine.access import ANYBODY, Identity
+from engine.access import ANYBODY
 from engine.errors import EngineError
 from engine.measures import METHODS
 from engine.spans import Span
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
-
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._~:/+=@-]{1,128}")
 _LEAVE_PAUSES = (0.5, 1.0, 2.0, 4.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """What the gate found out about a request; `scope["bucketline"]`."""
-
-    request_id: str
-    declared: int | None
-    """The declared length of the body; None for a chunked one, 0 without a body."""
-    media_type: str
-    receive: Receive
-    """Where the rest of the body comes from, once the framework has had its first event."""
-    visit: Visit
-    remote: str = ""
-    """The address of whoever connected; behind a proxy that is the proxy."""
-    forwarded: str = ""
-    """What a proxy says of whom it serves; anybody can say that."""
-    sender: Sender | None = None
-    entry: Entry | None = None
-    """Its line in the access log."""
-    traceparent: str = ""
-    attempt: Attempt | None = None
-    """What it is by its Idempotency-Key."""
-
-    @property
-    def token_in_query(self) -> bool:
-        """Whether the address holds a secret."""
-        return self.sender is not None and self.sender.token_in_query
-
-    async def lives(self) -> bool:
-        """Whether the key or the token of this request still does."""
-        try:
-            return self.sender is None or self.sender.again is None or await self.sender.again() is not None
-        except EngineError:
-            return True  # Redis is away, and says so by itself
-
-    @property
-    def who(self) -> Identity:
-        return self.visit.who
-
-    @property
-    def owner(self) -> str:
-        """The key to which belongs what is submitted."""
-        return self.visit.who.key
-
-    def note(self, service: Service, action: str, **fields: str) -> None:
-        """Writes into the audit log what this caller has just done."""
-        if self.entry is not None:
-            self.entry.seen(fields.get("job", ""))
-        service.note(
-            action, key=self.owner, token=self.who.token, request=self.request_id, remote=self.remote,
-            forwarded=self.forwarded, **fields,
-        )  # fmt: skip
 
 
 class Guard:
@@ -140,7 +83,7 @@ class Guard:
         entry = entry_of(scope, request_id)
         entry.traceparent = traceparent_of(scope["headers"])
         cors = self._cors.headers(scope["headers"])
-        marked = _Marked(send, request_id, cors + MARKS if is_tus(scope["path"]) else cors)
+        marked = MarkedSend(send, request_id, cors + MARKS if is_tus(scope["path"]) else cors)
         route = self._routes.of(scope["path"])
         method = scope["method"] if scope["method"] in METHODS else "other"
         try:
@@ -169,7 +112,7 @@ class Guard:
                 return value.decode()
         return uuid4().hex
 
-    async def _serve(self, scope: Scope, receive: Receive, marked: _Marked, entry: Entry) -> None:
+    async def _serve(self, scope: Scope, receive: Receive, marked: MarkedSend, entry: Entry) -> None:
         request_id = entry.request_id
         preflight = self._cors.preflight(scope["method"], scope["headers"])
         if preflight is not None:
@@ -189,12 +132,12 @@ class Guard:
             await _replay(replay, entry, marked)
         else:
             if caller.declared != 0:
-                receive = _Gate(receive, marked.send if expects else None, entry)
+                receive = LateReceive(receive, marked.send if expects else None, entry)
             scope["bucketline"] = replace(caller, receive=receive)
             marked.attempt = caller.attempt
             await self._pass_on(scope, receive, marked, caller)
 
-    async def _pass_on(self, scope: Scope, receive: Receive, marked: _Marked, caller: Caller) -> None:
+    async def _pass_on(self, scope: Scope, receive: Receive, marked: MarkedSend, caller: Caller) -> None:
         visit = caller.visit
         try:
             await self._application(scope, receive, marked)
@@ -207,7 +150,7 @@ class Guard:
                 failed = marked.status >= 400 or (marked.status == 0 and not visit.accepting)
                 self._life.keep(caller.attempt.end(failed=failed))
 
-    async def _admit(self, scope: Scope, entry: Entry, marked: _Marked) -> tuple[Caller, bool]:
+    async def _admit(self, scope: Scope, entry: Entry, marked: MarkedSend) -> tuple[Caller, bool]:
         fields = Fields(scope["headers"])
         if not self._doorman.asks:
             check_host(fields)
@@ -236,7 +179,7 @@ class Guard:
         client = scope.get("client") or ("",)
         forwarded = (fields.one(b"x-forwarded-for") or "")[:200]
         caller = Caller(
-            entry.request_id, declared, media_type, _nothing, visit, str(client[0]), forwarded, sender, entry,
+            entry.request_id, declared, media_type, nothing, visit, str(client[0]), forwarded, sender, entry,
             entry.traceparent, first,
         )  # fmt: skip
         return caller, expects
@@ -261,57 +204,6 @@ class Guard:
             raise Problem("too_large", f"The declared length is {declared} bytes; the limit is {limit}.")
         if not json:
             self._room(declared)
-
-
-class _Gate:
-    """A `receive` whose first event is empty; the real first one is waited for only when somebody asks again."""
-
-    def __init__(self, receive: Receive, send: Send | None, entry: Entry) -> None:
-        self._receive = receive
-        self._send = send
-        self._entry = entry
-        self._asked = False
-
-    async def __call__(self) -> Message:
-        if not self._asked:
-            self._asked = True
-            return {"type": "http.request", "body": b"", "more_body": True}
-        if self._send:
-            send, self._send = self._send, None
-            await send({"type": "http.response.informational", "status": 100, "headers": []})
-        message = await self._receive()
-        self._entry.received += len(message.get("body", b""))
-        return message
-
-
-async def _nothing() -> Message:
-    return {"type": "http.disconnect"}
-
-
-class _Marked:
-    """A `send` that puts on every answer what all of them carry, and remembers its status."""
-
-    def __init__(self, send: Send, request_id: str, cors: Headers) -> None:
-        self.send = send
-        self._common: Headers = [
-            (b"x-request-id", request_id.encode()),
-            (b"x-content-type-options", b"nosniff"),
-            (b"server", b"bucketline"),
-            *cors,
-        ]
-        self.status = self.sent = 0
-        self.more: Headers = []
-        self.attempt: Attempt | None = None
-
-    async def __call__(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-            if self.attempt is not None and self.status >= 400:
-                await self.attempt.end(failed=True)  # first, so that whoever tries again at once really does
-            message["headers"] = [*message.get("headers", ()), *self._common, *self.more]
-        else:
-            self.sent += len(message.get("body", b""))
-        await self.send(message)
 
 
 async def _leave(visit: Visit, life: Life) -> None:

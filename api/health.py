@@ -30,7 +30,7 @@ class Ready:
         self._life = life
 
     async def on_get(self, req: Request, resp: Response) -> None:
-        report = dict(await self._service.ready())
+        report = dict(await self._service.health.ready())
         if self._life.stopping:
             stopping = {"ok": False, "detail": "This process is stopping."}
             report |= {"ready": False, "checks": {**report.get("checks", {}), "process": stopping}}
@@ -48,7 +48,7 @@ class Stats:
         self._service = service
 
     async def on_get(self, req: Request, resp: Response) -> None:
-        write_json(resp, await self._service.stats())
+        write_json(resp, await self._service.health.stats())
 
 
 class Index:

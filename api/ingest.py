@@ -13,8 +13,8 @@ import msgspec
 
 from api.access import check_spec, placed
 from api.bodies import Body, expected_digests
+from api.caller import Caller
 from api.forms import Event, FormParser, PartEnd, PartStart, boundary_of, file_name
-from api.guard import Caller
 from api.life import Life
 from api.limits import EAGER_SECONDS, FORM_FIELD_BYTES, FORM_OVERHEAD_BYTES, JSON_BODY_BYTES, PROGRESS_SECONDS, Pace
 from api.options import Gathered, read_json

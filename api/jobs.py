@@ -10,7 +10,7 @@ from urllib.parse import unquote_to_bytes, urlencode
 import falcon.asgi
 import msgspec
 
-from api.guard import Caller
+from api.caller import Caller
 from api.ingest import Intake, wait_seconds
 from api.life import Life
 from api.limits import LIST_DEFAULT, LIST_MOST, WAIT_MOST_SECONDS

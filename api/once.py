@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import MutableMapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import msgspec
 
 from api.access import begins_upload
+from api.asgi_types import Headers, Scope
 from api.bodies import expected_digests
 from api.problems import Problem
 from api.service import Json, Service
@@ -18,9 +18,6 @@ from engine.access import Identity
 from engine.errors import EngineError
 from engine.models import Once
 from engine.once import Answered
-
-Headers = Sequence[tuple[bytes, bytes]]
-Scope = MutableMapping[str, Any]
 
 MOST_CHARACTERS = 255
 QUOTED = r'"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\])+)"'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from api import reference_tus, shapes
+from api import job_shapes, reference_tus, shapes
 from api.assets import DOCS, PAGE, PAGE_FILE
 from api.limits import AUDIT_MOST, LIST_DEFAULT, LIST_MOST, TOKEN_MOST_SECONDS, TOKEN_MOST_UPLOADS, WAIT_MOST_SECONDS
 from api.once import MOST_CHARACTERS, PLAIN, QUOTED
@@ -152,15 +152,15 @@ MORE_DESTINATIONS: Json = {
 
 _JOB_HEADERS = ("Location", "Content-Location", "Preference-Applied", "Idempotent-Replayed")
 _SUBMITTED = {
-    200: Answer("After `Prefer: wait`: it is done by now.", shapes.JobView, _JOB_HEADERS),
-    202: Answer("Bytes and job are durable.", shapes.JobView, (*_JOB_HEADERS, "Retry-After")),
+    200: Answer("After `Prefer: wait`: it is done by now.", job_shapes.JobView, _JOB_HEADERS),
+    202: Answer("Bytes and job are durable.", job_shapes.JobView, (*_JOB_HEADERS, "Retry-After")),
 }
-_ONE_OR_SEVERAL = (shapes.JobView, shapes.SeveralJobs)
+_ONE_OR_SEVERAL = (job_shapes.JobView, job_shapes.SeveralJobs)
 _COMMANDED = {
-    200: Answer("It is so already.", shapes.JobView),
-    202: Answer("It will take effect.", shapes.JobView),
+    200: Answer("It is so already.", job_shapes.JobView),
+    202: Answer("It will take effect.", job_shapes.JobView),
 }
-_STREAM = Answer("The stream.", shapes.EventFrame, (), "text/event-stream")
+_STREAM = Answer("The stream.", job_shapes.EventFrame, (), "text/event-stream")
 _EVENTS = (
     "`event` is one of `snapshot progress transfer state end`, `data` one line of JSON: the whole job for "
     "`snapshot` and `end`, else `{id, state, received, sent, transfers}`. A comment comes every 15 s."
@@ -178,17 +178,17 @@ OPERATIONS = [
         ("object_destination", "object_key", "prefer", "idempotency_key", "content_digest", "repr_digest", "options"),
         "file",
         _SUBMIT.replace("unknown_destination", "404:unknown_destination 422:unknown_destination 404:no_resource")),
-    Operation("jobs", "get", "/v1/jobs", "List jobs", {200: Answer("A page.", shapes.JobPage, ("Link",))},
+    Operation("jobs", "get", "/v1/jobs", "List jobs", {200: Answer("A page.", job_shapes.JobPage, ("Link",))},
         parameters=("state", "in_destination", "labels", "q", "limit", "cursor", "owner"),
         refused="invalid unknown_option bad_cursor", head=True),
     Operation("jobs", "get", "/v1/jobs/{job_id}", "Look at a job", {
-        200: Answer("The job.", shapes.JobView, ("ETag", "Retry-After")),
+        200: Answer("The job.", job_shapes.JobView, ("ETag", "Retry-After")),
         304: Answer("It is as you know it.", None, ("ETag", "Retry-After"))},
         parameters=("job_id", "if_none_match"), refused="not_found", head=True),
     Operation("jobs", "delete", "/v1/jobs/{job_id}", "Forget a finished job", {204: Answer("It is forgotten.")},
         parameters=("job_id",), refused="not_found conflict"),
     Operation("jobs", "get", "/v1/jobs/{job_id}/parts", "Look at the parts of a transfer", {
-        200: Answer("All parts.", shapes.PartList)},
+        200: Answer("All parts.", job_shapes.PartList)},
         parameters=("job_id", "of_destination"), refused="not_found unknown_option invalid"),
     *(Operation("jobs", "post", f"/v1/jobs/{{job_id}}/{verb}", title, _COMMANDED, about, ("job_id",), refused=_COMMAND)
       for verb, title, about in (
@@ -197,9 +197,9 @@ OPERATIONS = [
         ("resume", "Resume a paused job", ""),
         ("retry", "Retry a failed job", "Starts the next run: only what is missing is sent."))),
     Operation("jobs", "post", "/v1/jobs/{job_id}/destinations", "Add destinations to a job", {
-        200: Answer("It goes there already; or after `Prefer: wait`: it is done by now.", shapes.JobView,
+        200: Answer("It goes there already; or after `Prefer: wait`: it is done by now.", job_shapes.JobView,
             ("Location", "Content-Location", "Preference-Applied")),
-        202: Answer("It will go there, too.", shapes.JobView,
+        202: Answer("It will go there, too.", job_shapes.JobView,
             ("Location", "Content-Location", "Preference-Applied", "Retry-After"))},
         "Under the same key and with all that was said when it was submitted, as long as its source is there. To a job "
         "that is over it is added as its next run, in which nothing else is done.",
@@ -207,9 +207,9 @@ OPERATIONS = [
         "bad_json invalid unknown_option unknown_destination unsupported_media_type truncated too_slow bad_checksum "
         "checksum_mismatch not_found conflict source_gone source_changed wrong_node spool_full spool_unavailable"),
     Operation("webhooks", "get", "/v1/jobs/{job_id}/webhooks", "Who was told of a job's ends", {
-        200: Answer("All deliveries.", shapes.DeliveryList)}, parameters=("job_id",), refused="not_found"),
+        200: Answer("All deliveries.", job_shapes.DeliveryList)}, parameters=("job_id",), refused="not_found"),
     Operation("webhooks", "post", "/v1/jobs/{job_id}/webhooks/{delivery}/replay", "Tell it once more", {
-        202: Answer("It will be, with the same id.", shapes.DeliveryView)}, parameters=("job_id", "delivery"),
+        202: Answer("It will be, with the same id.", job_shapes.DeliveryView)}, parameters=("job_id", "delivery"),
         refused="not_found"),
     *reference_tus.OPERATIONS,
     Operation("events", "get", "/v1/jobs/{job_id}/events", "Watch one job", {

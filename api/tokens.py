@@ -10,7 +10,7 @@ import falcon.asgi
 
 from api.access import check_scope, unauthorized
 from api.bodies import Body, expected_digests
-from api.guard import Caller
+from api.caller import Caller
 from api.jobs import checked_id, write_json
 from api.limits import JSON_BODY_BYTES, LARGEST_LENGTH, TOKEN_MOST_SECONDS, TOKEN_MOST_UPLOADS, TOKEN_SECONDS, Pace
 from api.options import read_json, unknown_parameter
@@ -78,7 +78,7 @@ class Tokens:
             max_size=_number(wish, "max_size", LARGEST_LENGTH),
             webhook=self._webhook(wish.get("webhook")),
         )
-        fault = fault_of_narrowing(caller.who, grant, self._service.reach)
+        fault = fault_of_narrowing(caller.who, grant, self._service.destinations.reach)
         if fault is not None:
             pointer, detail = fault
             raise Problem("forbidden", detail, errors=[{"pointer": pointer, "detail": detail}])
@@ -95,7 +95,7 @@ class Tokens:
         if given is not None and not names:
             raise invalid("/destinations", "Name at least one destination, or leave this out.")
         for index, name in enumerate(names):
-            if not self._service.reach([_text(name, f"/destinations/{index}")]):
+            if not self._service.destinations.reach([_text(name, f"/destinations/{index}")]):
                 detail = f"There is no destination or route {name!r}."
                 raise invalid(f"/destinations/{index}", detail, code="unknown_destination")
         return tuple(names)

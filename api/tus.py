@@ -13,8 +13,8 @@ import falcon.asgi
 from api import tus_headers as headers
 from api.access import check_spec
 from api.bodies import Body
+from api.caller import Caller
 from api.forms import file_name
-from api.guard import Caller
 from api.ingest import Intake
 from api.life import Life
 from api.limits import READ_AHEAD_BYTES, Pace

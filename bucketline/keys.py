@@ -9,12 +9,13 @@ from typing import Any
 
 import msgspec
 
+from backends.sizes import parse_size
 from bucketline.cli import say, settings_for
 from bucketline.exits import FAILED, FINE, UNREACHABLE, USAGE, Failure
 from bucketline.serve import with_redis
 from bucketline.talk import print_json
 from bucketline.words import nearest
-from engine.config import Settings, parse_size
+from engine.config import Settings
 
 ACTIONS = ("add", "list", "revoke", "export", "import")
 _UNITS = {"m": 60, "h": 3600, "d": 86_400}

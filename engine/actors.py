@@ -8,7 +8,7 @@ import dramatiq
 from dramatiq import Broker
 
 from backends.errors import BackendError
-from engine import operations
+from engine import notices
 from engine.driver import perform
 from engine.errors import EngineError
 from engine.retry import GivenBack
@@ -28,7 +28,7 @@ def declare(broker: Broker, runtime: Runtime) -> None:
             errand.outcome = perform(runtime, errand)
 
     def check(name: str, request: str) -> None:
-        runtime.ledger.run(operations.note_check(request, name, check_result(runtime, name)))
+        runtime.ledger.run(notices.note_check(request, name, check_result(runtime, name)))
 
     for rank, (lane, name) in enumerate(CARRY.items()):
         queue = queue_of(lane, node)

@@ -51,7 +51,7 @@ class Adding:
                 f"{service.settings.node!r}: send it to that node."
             )
         additions.check_source(record)
-        plans = service.desk.plans_for(spec, new, int(record.fields["size"]))
+        plans = service.desk.planning.plans_for(spec, new, int(record.fields["size"]))
         wish = additions.wish_of(record, plans, int(time.time() * 1000))
         await asyncio.to_thread(self._write_down, spec.id, spec.source, wish.digest.size, dumps(wish))
         verdict, state, tokens = await service.ledger.run(additions.add(wish, service.settings.lease_seconds))

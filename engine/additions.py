@@ -9,7 +9,7 @@ from backends.config import UnknownDestination
 from engine.digests import Digest
 from engine.errors import Conflict, Invalid
 from engine.models import JOB_OVER, Sidecar, TransferPlan, dumps
-from engine.operations import Operation
+from engine.operations import Operation, milliseconds
 from engine.records import JobRecord, Token, TransferRecord, text, tokens_of
 from engine.submission import MAX_DESTINATIONS, Desk
 
@@ -25,7 +25,8 @@ def add(sidecar: Sidecar, lease_seconds: float, *, remade: bool = False) -> Oper
     """
     spec = sidecar.spec
     spooled = "1" if spec.source.spooled else ""
-    args = (spec.id, sidecar.run, spooled, int(lease_seconds * 2000), "1" if remade else "", dumps(sidecar.transfers))
+    stalled_ms = milliseconds(lease_seconds * 2)
+    args = (spec.id, sidecar.run, spooled, stalled_ms, "1" if remade else "", dumps(sidecar.transfers))
 
     def read(reply: list[Any]) -> tuple[str, str, list[Token]]:
         words = [text(word) for word in reply]

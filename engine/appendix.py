@@ -19,6 +19,7 @@ import msgspec
 
 from engine.disk import Directory, Disk, explain
 from engine.layout import Layout
+from engine.record_files import read_whole
 
 LOCK_SECONDS = 2.0
 """How long whoever holds a file may take; it is milliseconds, unless that process stands still."""
@@ -41,13 +42,7 @@ class Appendix:
 
     def read(self, job_id: str) -> list[bytes]:
         """Its lines, the oldest first; none for nearly every job."""
-        try:
-            with open(self._layout.appendix(job_id), "rb", buffering=0) as file:
-                return _lines(file.read())
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise explain(error, "reading a record") from error
+        return _lines(read_whole(self._layout.appendix(job_id)) or b"")
 
     def append(self, job_id: str, line: bytes) -> None:
         """When this returns, the line survives a power cut."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from engine.models import JobSpec, TransferPlan, dumps
-from engine.operations import Operation
+from engine.operations import Operation, milliseconds
 from engine.records import Token, counted_tokens, text, texts
 
 
@@ -22,7 +22,8 @@ def receive(spec: JobSpec, size: int | None, reception_seconds: float, *, retain
     `expired`, and is kept like other finished jobs; else it is forgotten.
     """
     kept = spec.retain_seconds * 1000 if retained else ""
-    args = (spec.id, dumps(spec), spec.owner, spec.node, "" if size is None else size, _ms(reception_seconds), kept)
+    lasts_ms = milliseconds(reception_seconds)
+    args = (spec.id, dumps(spec), spec.owner, spec.node, "" if size is None else size, lasts_ms, kept)
     return Operation("receive", args, lambda reply: text(reply) == "created")
 
 
@@ -31,7 +32,7 @@ def early(spec: JobSpec, plans: Sequence[TransferPlan], size: int, lease_seconds
 
     lost: Redis has forgotten what had begun before, and the providers may not.
     """
-    args = (spec.id, dumps(spec), size, _ms(lease_seconds * 2), "1" if lost else "", dumps(list(plans)))
+    args = (spec.id, dumps(spec), size, milliseconds(lease_seconds * 2), "1" if lost else "", dumps(list(plans)))
     return Operation("early", args, bool)
 
 
@@ -42,7 +43,7 @@ def received(job: str, count: int, reception_seconds: float, readable: int = 0) 
         words = texts(reply)
         return Heard(words[0], counted_tokens(words[1:]))
 
-    return Operation("received", (job, count, _ms(reception_seconds), readable), read)
+    return Operation("received", (job, count, milliseconds(reception_seconds), readable), read)
 
 
 def discard(job: str) -> Operation[bool]:
@@ -53,7 +54,3 @@ def discard(job: str) -> Operation[bool]:
 def expire(job: str) -> Operation[str]:
     """The bytes of this job will not come: it ends `expired`, if it was still being received. Answers its state."""
     return Operation("expire", (job,), text)
-
-
-def _ms(seconds: float) -> int:
-    return int(seconds * 1000)

@@ -44,14 +44,13 @@ import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import msgspec
 
-from backends.addresses import network_of
+from engine import setting_values as values
 
 PREFIX = "BUCKETLINE_"
-_UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 _SECRET_FIELDS = frozenset({"api_key", "token"})
 _URL_FIELDS = frozenset({"redis_url", "broker_url", "url"})
 
@@ -116,11 +115,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
         Raises SettingsError with every fault at once. An empty variable counts as unset.
         """
-        values = os.environ if environ is None else environ
-        read, faults = _read(values, {name: value for name, value in overrides.items() if value is not None})
+        given = os.environ if environ is None else environ
+        read, faults = _read(given, {name: value for name, value in overrides.items() if value is not None})
         if faults:
             raise SettingsError(faults)
-        return cls(**_with_defaults(read), warnings=tuple(_unknown_names(values)))
+        return cls(**_with_defaults(read), warnings=tuple(_unknown_names(given)))
 
     def environ(self) -> dict[str, str]:
         """The variables that make a child process read these very settings. Holds the secrets."""
@@ -148,14 +147,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return f"Settings({', '.join(f'{name}={value!r}' for name, value in self.shown().items())})"
 
 
-def parse_size(text: str) -> int:
-    """Bytes from `1048576`, `64KiB`, `16MiB`, `5GiB`, `1TiB`; ValueError with what to write otherwise."""
-    match = re.fullmatch(r"(\d+)\s*([A-Za-z]*)", text.strip())
-    if match and (match[2] or "B") in _UNITS:
-        return int(match[1]) * _UNITS[match[2] or "B"]
-    raise ValueError("takes a size in bytes or with B, KiB, MiB, GiB or TiB, as 16MiB")
-
-
 def next_database(url: str) -> str:
     """The same Redis server's next database: where the queue lives unless told otherwise."""
     parts = urlsplit(url)
@@ -174,172 +165,43 @@ def without_password(url: str) -> str:
     return re.sub(r"([?&]password=)[^&]*", r"\1***", re.sub(r"(://[^:@/?#]*:)[^/?#]*@", r"\1***@", url))
 
 
-# -- reading one variable -------------------------------------------------------------------------------------------
-
-
-def _whole(least: int, most: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not re.fullmatch(r"\d{1,12}", text.strip()) or not least <= int(text) <= most:
-            raise ValueError(f"takes a whole number from {least:,} to {most:,}")
-        return int(text)
-
-    return parse
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 3600:
-        raise ValueError("takes a number of seconds from 0 to 3600")
-    return value
-
-
-def _size(text: str) -> int:
-    value = parse_size(text)
-    if value < 1:
-        raise ValueError("takes a size of at least 1 byte")
-    return value
-
-
-def _one_of(*words: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text not in words:
-            near = difflib.get_close_matches(text, words, 1)
-            raise ValueError(f"takes {' or '.join(words)}" + (f"; did you mean {near[0]}?" if near else ""))
-        return text
-
-    return parse
-
-
-def _split(text: str, takes: str) -> SplitResult:
-    """The parts of an address; ValueError with what it takes where there are none, or a port that is none."""
-    try:
-        found = urlsplit(text)
-        found.port  # noqa: B018 - reading it is the check
-    except ValueError:
-        raise ValueError(f"{takes}, and this is no such address") from None
-    return found
-
-
-def _redis(text: str) -> str:
-    parts = _split(text, "takes redis://HOST:PORT/DB with a port up to 65535")
-    if parts.scheme not in ("redis", "rediss", "unix"):
-        raise ValueError("takes redis://HOST:PORT/DB, rediss://… (TLS) or unix:///PATH?db=DB")
-    database = dict(parse_qsl(parts.query)).get("db", "" if parts.scheme == "unix" else parts.path.strip("/"))
-    if database and not database.isdecimal():
-        raise ValueError(f"names a database by number, as redis://HOST:6379/0, not {database!r}")
-    return text
-
-
-def _http(text: str) -> str:
-    parts = _split(text, "takes the address of a Bucketline, as http://127.0.0.1:8000")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("takes the address of a Bucketline, as http://127.0.0.1:8000")
-    return text.rstrip("/")
-
-
-def _node(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", text):
-        raise ValueError("takes up to 64 letters, digits, dots, dashes and underscores")
-    return text
-
-
-def _secret(text: str) -> str:
-    if not re.fullmatch(r"[\x21-\x7e]+", text):
-        raise ValueError("takes printable ASCII characters without spaces")
-    return text
-
-
-def _origins(text: str) -> tuple[str, ...]:
-    """Browsers send an origin in lower case, without the scheme's own port, and it is compared as sent."""
-    found = tuple(item.strip() for item in text.split(",") if item.strip())
-    for one in found:
-        parts = urlsplit(one)
-        if one != "*" and (not parts.netloc or one != f"{parts.scheme}://{parts.netloc}".lower() or "@" in one):
-            raise ValueError(
-                f"takes sites as https://app.example.com, without a path, separated by commas; not {one!r}"
-            )
-        if (parts.scheme, one.rpartition(":")[2]) in (("https", "443"), ("http", "80")):
-            raise ValueError(f"takes sites as browsers tell them, without the usual port: {one.rpartition(':')[0]}")
-    return found
-
-
-def _hosts(text: str) -> tuple[str, ...]:
-    """Host names, addresses and networks."""
-    found = tuple(item.strip() for item in text.split(",") if item.strip())
-    for one in found:
-        if network_of(one) is None and not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", one):
-            raise ValueError(f"takes host names, addresses and networks as 10.1.0.0/16, by commas; not {one!r}")
-    return found
-
-
-def _ports(text: str) -> tuple[int, ...]:
-    found = [item.strip() for item in text.split(",") if item.strip()]
-    if not found or not all(re.fullmatch(r"\d{1,5}", one) and 0 < int(one) < 65536 for one in found):
-        raise ValueError("takes ports by commas, as 80,443,8443")
-    return tuple(map(int, found))
-
-
-def _waits(text: str) -> tuple[float, ...]:
-    found = [item.strip() for item in text.split(",") if item.strip()]
-    if not all(re.fullmatch(r"\d{1,5}(\.\d{1,3})?", one) for one in found):
-        raise ValueError("takes seconds by commas, as 5,30,300")
-    return tuple(map(float, found))
-
-
-def _path(text: str) -> Path:
-    if "\0" in text:
-        raise ValueError("takes a path")
-    return Path(text).expanduser().absolute()
-
-
-def _paths(text: str) -> list[Path]:
-    paths = [_path(item) for item in text.split(os.pathsep) if item]
-    missing = [str(path) for path in paths if not path.is_dir()]
-    if missing:
-        raise ValueError(f"names directories that exist, separated by {os.pathsep!r}; not a directory: {missing[0]}")
-    return paths
-
-
 # variable -> (field, how its text is read)
 _VARIABLES: dict[str, tuple[str, Callable[[str], Any]]] = {
-    "BUCKETLINE_CONFIG": ("config_path", _path),
-    "BUCKETLINE_REDIS_URL": ("redis_url", _redis),
-    "BUCKETLINE_BROKER_URL": ("broker_url", _redis),
-    "BUCKETLINE_DATA": ("data", _path),
-    "BUCKETLINE_SPOOL": ("spool", _path),
-    "BUCKETLINE_SPOOL_LIMIT": ("spool_limit", _size),
-    "BUCKETLINE_NODE": ("node", _node),
-    "BUCKETLINE_API_KEY": ("api_key", _secret),
-    "BUCKETLINE_CORS_ORIGINS": ("cors_origins", _origins),
-    "BUCKETLINE_AUDIT_DAYS": ("audit_days", _whole(0, 36_500)),
-    "BUCKETLINE_ACCESS_LOG": ("access_log", _one_of("json", "off")),
-    "BUCKETLINE_TRACING": ("tracing", _one_of("off", "otlp")),
-    "BUCKETLINE_LEASE_SECONDS": ("lease_seconds", _whole(1, 3600)),
-    "BUCKETLINE_RETAIN_SECONDS": ("retain_seconds", _whole(1, 10 * 366 * 86_400)),
-    "BUCKETLINE_KEEP_FAILED_SECONDS": ("keep_failed_seconds", _whole(0, 10 * 366 * 86_400)),
-    "BUCKETLINE_MAX_SIZE": ("max_size", _size),
-    "BUCKETLINE_DURABILITY": ("durability", _one_of("fsync", "cache")),
-    "BUCKETLINE_TUS_EXPIRE_SECONDS": ("tus_expire_seconds", _whole(1, 366 * 86_400)),
-    "BUCKETLINE_IDEMPOTENCY_LEASE_SECONDS": ("idempotency_lease_seconds", _whole(1, 3600)),
-    "BUCKETLINE_PIPELINING": ("pipelining", _one_of("on", "off")),
-    "BUCKETLINE_SOURCE_ROOTS": ("allowed_roots", _paths),
-    "BUCKETLINE_IMPORT_ALLOW": ("import_allow", _hosts),
-    "BUCKETLINE_IMPORT_PORTS": ("import_ports", _ports),
-    "BUCKETLINE_WEBHOOK_ALLOW": ("webhook_allow", _hosts),
-    "BUCKETLINE_WEBHOOK_PORTS": ("webhook_ports", _ports),
-    "BUCKETLINE_WEBHOOK_TIMEOUT": ("webhook_timeout_seconds", _seconds),
-    "BUCKETLINE_WEBHOOK_WAITS": ("webhook_waits", _waits),
-    "BUCKETLINE_RETRY_ATTEMPTS": ("retry_attempts", _whole(1, 1000)),
-    "BUCKETLINE_RETRY_BASE_SECONDS": ("retry_base_seconds", _seconds),
-    "BUCKETLINE_RETRY_BUDGET_SECONDS": ("retry_budget_seconds", _seconds),
-    "BUCKETLINE_PROCESSES": ("processes", _whole(1, 256)),
-    "BUCKETLINE_THREADS": ("threads", _whole(1, 256)),
-    "BUCKETLINE_API_PROCESSES": ("api_processes", _whole(1, 256)),
-    "BUCKETLINE_URL": ("url", _http),
-    "BUCKETLINE_TOKEN": ("token", _secret),
+    "BUCKETLINE_CONFIG": ("config_path", values.path),
+    "BUCKETLINE_REDIS_URL": ("redis_url", values.redis_url),
+    "BUCKETLINE_BROKER_URL": ("broker_url", values.redis_url),
+    "BUCKETLINE_DATA": ("data", values.path),
+    "BUCKETLINE_SPOOL": ("spool", values.path),
+    "BUCKETLINE_SPOOL_LIMIT": ("spool_limit", values.size),
+    "BUCKETLINE_NODE": ("node", values.node),
+    "BUCKETLINE_API_KEY": ("api_key", values.secret),
+    "BUCKETLINE_CORS_ORIGINS": ("cors_origins", values.origins),
+    "BUCKETLINE_AUDIT_DAYS": ("audit_days", values.whole(0, 36_500)),
+    "BUCKETLINE_ACCESS_LOG": ("access_log", values.one_of("json", "off")),
+    "BUCKETLINE_TRACING": ("tracing", values.one_of("off", "otlp")),
+    "BUCKETLINE_LEASE_SECONDS": ("lease_seconds", values.whole(1, 3600)),
+    "BUCKETLINE_RETAIN_SECONDS": ("retain_seconds", values.whole(1, 10 * 366 * 86_400)),
+    "BUCKETLINE_KEEP_FAILED_SECONDS": ("keep_failed_seconds", values.whole(0, 10 * 366 * 86_400)),
+    "BUCKETLINE_MAX_SIZE": ("max_size", values.size),
+    "BUCKETLINE_DURABILITY": ("durability", values.one_of("fsync", "cache")),
+    "BUCKETLINE_TUS_EXPIRE_SECONDS": ("tus_expire_seconds", values.whole(1, 366 * 86_400)),
+    "BUCKETLINE_IDEMPOTENCY_LEASE_SECONDS": ("idempotency_lease_seconds", values.whole(1, 3600)),
+    "BUCKETLINE_PIPELINING": ("pipelining", values.one_of("on", "off")),
+    "BUCKETLINE_SOURCE_ROOTS": ("allowed_roots", values.paths),
+    "BUCKETLINE_IMPORT_ALLOW": ("import_allow", values.hosts),
+    "BUCKETLINE_IMPORT_PORTS": ("import_ports", values.ports),
+    "BUCKETLINE_WEBHOOK_ALLOW": ("webhook_allow", values.hosts),
+    "BUCKETLINE_WEBHOOK_PORTS": ("webhook_ports", values.ports),
+    "BUCKETLINE_WEBHOOK_TIMEOUT": ("webhook_timeout_seconds", values.seconds),
+    "BUCKETLINE_WEBHOOK_WAITS": ("webhook_waits", values.waits),
+    "BUCKETLINE_RETRY_ATTEMPTS": ("retry_attempts", values.whole(1, 1000)),
+    "BUCKETLINE_RETRY_BASE_SECONDS": ("retry_base_seconds", values.seconds),
+    "BUCKETLINE_RETRY_BUDGET_SECONDS": ("retry_budget_seconds", values.seconds),
+    "BUCKETLINE_PROCESSES": ("processes", values.whole(1, 256)),
+    "BUCKETLINE_THREADS": ("threads", values.whole(1, 256)),
+    "BUCKETLINE_API_PROCESSES": ("api_processes", values.whole(1, 256)),
+    "BUCKETLINE_URL": ("url", values.http_url),
+    "BUCKETLINE_TOKEN": ("token", values.secret),
 }
 NAMES: Mapping[str, str] = {variable: name for variable, (name, _) in _VARIABLES.items()}
 """Each variable, and the name that its setting has in `Settings`."""

@@ -33,7 +33,7 @@ class Origin(Protocol):
 
 
 class DrawnSource:
-    """Fits `engine.steps.Source`. `going` raises when whoever draws has to stop; `scratch` is a directory for files."""
+    """Fits `engine.work.Source`. `going` raises when whoever draws has to stop; `scratch` is a directory for files."""
 
     def __init__(
         self, origin: Origin, size: int, crc: int | None, scratch: Path, going: Callable[[], None] = lambda: None

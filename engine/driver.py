@@ -12,16 +12,17 @@ from backends.body import ReaderAround
 from backends.errors import AccessDenied, IntegrityError, InvalidRequest
 from backends.registry import Destination
 from backends.tracing import traceparent
-from engine import operations
+from engine import leases
 from engine.errors import EngineError
 from engine.looking import carried_instead, copier, cut_for, look
 from engine.planner import Unplannable
+from engine.planning import plan_for, transfer_plan
 from engine.records import Lease
 from engine.retry import GivenBack
 from engine.runtime import Errand, Runtime, Store
 from engine.spans import Span, code_of, of_step
-from engine.steps import Call, Ended, Outcome, Redefined, Work, step_of
-from engine.submission import plan_for, transfer_plan
+from engine.steps import step_of
+from engine.work import Call, Ended, Outcome, Redefined, Work
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,7 +53,7 @@ def perform(runtime: Runtime, errand: Errand) -> Outcome:
         capabilities=store.backend.capabilities,
         abilities=store.abilities,
         url_of=lambda key: store.destination.url_for(key.removeprefix(store.destination.prefix)),
-        receipts=runtime.ledger.run(operations.receipts(held.transfer)) if _needs_receipts(held) else {},
+        receipts=runtime.ledger.run(leases.receipts(held.transfer)) if _needs_receipts(held) else {},
         defaults=store.destination.properties,
         copies=(copies.backend, copies.destination.full_key(held.spec.source.key)) if copies is not None else None,
     )
@@ -114,7 +115,7 @@ def _drive(runtime: Runtime, errand: Errand, store: Store, work: Work) -> Outcom
 
 def _call(runtime: Runtime, errand: Errand, store: Store, call: Call) -> Any:
     if call.verb == "choose":
-        if not runtime.ledger.insist(operations.choose(errand.lease, *call.args), stopped=runtime.interrupted.is_set):
+        if not runtime.ledger.insist(leases.choose(errand.lease, *call.args), stopped=runtime.interrupted.is_set):
             raise LeaseLost
         return None
     if call.verb == "read_back":

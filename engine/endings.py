@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from engine import operations
+from engine import upkeep
 from engine.errors import EngineError, LedgerUnavailable
 from engine.ledger import Ledger
 from engine.models import JOB_OVER, Tombstone
@@ -34,7 +34,7 @@ def lay_to_rest(ledger: Ledger, spool: Spool, tombstones: Tombstones, node: str,
     ends: list[Tombstone] = []
     later: dict[str, int] = {}
     runs: dict[str, int] = {}
-    known = ledger.run(operations.dump(jobs))
+    known = ledger.run(upkeep.dump(jobs))
     for job, found in zip(jobs, known, strict=True):
         if found is None:
             # Deleted by its user, or its record expired: the disk must know, or reconciliation would bring it back.
@@ -52,7 +52,7 @@ def lay_to_rest(ledger: Ledger, spool: Spool, tombstones: Tombstones, node: str,
     for job, again_at_ms in later.items():
         if not again_at_ms:
             spool.release(job, runs[job])
-    ledger.run(operations.released(node, later))
+    ledger.run(upkeep.released(node, later))
     return sum(1 for again_at_ms in later.values() if not again_at_ms)
 
 

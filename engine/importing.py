@@ -9,7 +9,9 @@ import msgspec
 
 from backends.addresses import place_of
 from backends.web import Answer
-from engine import content_types, keys, operations
+from engine import content_types, keys, leases
+from engine.announced import wanted_digests
+from engine.attributes import fault_of_content_type
 from engine.digests import Digest
 from engine.errors import LedgerUnavailable
 from engine.imported import PROBE, pinned_by, plain
@@ -17,8 +19,7 @@ from engine.looking import planned
 from engine.models import JobSpec, dumps
 from engine.records import Lease
 from engine.retry import GivenBack
-from engine.steps import Seen
-from engine.submission import fault_of_content_type, wanted_digests
+from engine.work import Seen
 
 if TYPE_CHECKING:
     from engine.runtime import Runtime
@@ -82,7 +83,7 @@ def _hold(runtime: Runtime, held: Lease, answer: Answer) -> Seen:
 def _tell(runtime: Runtime, held: Lease, count: int) -> None:
     """Shows how far it is. Nobody needs to know while Redis is away; a lease that is lost ends it."""
     with contextlib.suppress(LedgerUnavailable):
-        if not runtime.ledger.run(operations.taken(held, count)):
+        if not runtime.ledger.run(leases.taken(held, count)):
             raise GivenBack
 
 

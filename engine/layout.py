@@ -17,12 +17,21 @@ from __future__ import annotations
 import os
 import re
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 
 from engine.errors import NotFound
 
 _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 ID_LENGTH = 36
+
+
+def names(directory: Path) -> Iterator[tuple[str, Path]]:
+    """Files whose name begins with a job's id, with that id; anything else is not ours."""
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if is_id(job_id := entry.name[:ID_LENGTH]):
+                yield job_id, Path(entry.path)
 
 
 def is_id(text: str) -> bool:

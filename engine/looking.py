@@ -10,15 +10,16 @@ from backends.base import CopiesServerSide
 from backends.errors import BackendError
 from backends.registry import Destination
 from engine import content_types
+from engine.attributes import fault_of_content_type
 from engine.digests import Digest
 from engine.errors import EngineError, TooLarge
 from engine.known import known_sidecar
 from engine.models import JobSpec, Sidecar, TransferPlan
 from engine.planner import Plan
+from engine.planning import Planning, plan_for, transfer_plan
 from engine.records import Lease
-from engine.steps import Seen
 from engine.stored import pinned
-from engine.submission import Desk, fault_of_content_type, plan_for, transfer_plan
+from engine.work import Seen
 
 if TYPE_CHECKING:
     from engine.runtime import Runtime, Store
@@ -48,7 +49,7 @@ def planned(runtime: Runtime, held: Lease, spec: JobSpec, digest: Digest, head: 
     limit = runtime.settings.max_size
     if limit is not None and digest.size > limit:
         raise TooLarge(f"The source has {digest.size} bytes; this server takes at most {limit} (BUCKETLINE_MAX_SIZE).")
-    spec, plans = Desk(runtime.configuration, runtime.settings).finish(spec, digest, head)
+    spec, plans = Planning(runtime.configuration, runtime.settings).finish(spec, digest, head)
     plans = [_copied(plan, digest.size) if _copies(runtime, spec, plan) else plan for plan in plans]
     return Seen(_sidecar(runtime, held, spec, digest, plans), tuple(range(len(plans))))
 

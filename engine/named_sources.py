@@ -1,18 +1,60 @@
-"""What can be known of a source that a request names, without asking anybody: at other destinations, on the web."""
+"""What can be known of a source that a request names, without asking anybody: on this machine, at other destinations,
+on the web.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+import os
+import stat
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from backends.addresses import Rules, place_of
 from backends.config import Configuration
 from engine import keys
 from engine.config import Settings
-from engine.models import JobSpec, Source
+from engine.faults import Faults
+from engine.models import JobSpec, Source, SubmitOptions
 
-if TYPE_CHECKING:
-    from engine.submission import Faults
+
+def source_of(configuration: Configuration, settings: Settings, options: SubmitOptions, faults: Faults) -> Source:
+    """The source that a request names; the body of the request, when it names none."""
+    if options.source is None:
+        return Source()
+    given = options.source
+    if set(given) == {"destination", "key"}:
+        return stored_source(configuration, given["destination"], given["key"], faults)
+    if "url" in given and set(given) <= {"url", "credentials"}:
+        return web_source(configuration, settings, given, faults, named=bool(options.name))
+    if set(given) != {"path"}:
+        faults.add("/source", 'A source is {"path": …}, {"url": …} or {"destination": …, "key": …}.')
+        return Source()
+    return path_source(settings.allowed_roots, given["path"], faults)
+
+
+def path_source(allowed_roots: Sequence[Path], path: Any, faults: Faults) -> Source:
+    """A file of this machine. A path counts only as what it really is, behind all links, and only below an allowed
+    root.
+    """
+    if not isinstance(path, str) or not path or "\0" in path:
+        faults.add("/source/path", "A path is text, and not empty.")
+        return Source()
+    real = Path(os.path.realpath(path))
+    roots = [Path(os.path.realpath(root)) for root in allowed_roots]
+    if not os.path.isabs(path) or not any(real.is_relative_to(root) for root in roots):
+        allowed = "none is configured" if not roots else "not below an allowed root"
+        faults.add("/source/path", f"This path may not be read: {allowed} (BUCKETLINE_SOURCE_ROOTS on the server).")
+        return Source()
+    try:
+        found = real.stat()
+    except OSError as error:
+        faults.add("/source/path", f"The file cannot be read: {error.strerror}.")
+        return Source()
+    if not stat.S_ISREG(found.st_mode) or not os.access(real, os.R_OK):
+        faults.add("/source/path", "This is no regular file that the server may read.")
+        return Source()
+    return Source(kind="path", path=str(real), mtime_ns=found.st_mtime_ns, inode=found.st_ino)
 
 
 def stored_source(configuration: Configuration, destination: Any, key: Any, faults: Faults) -> Source:
@@ -67,3 +109,19 @@ def name_in_url(url: str) -> str | None:
     except ValueError:
         return None
     return name if name and keys.fault_of_name(name) is None else None
+
+
+def name_of(options: SubmitOptions, faults: Faults) -> str:
+    """The name of the file: what was given, else the last word of the source or the key."""
+    name = options.name
+    for member in ("path", "key"):
+        if not name and options.source and isinstance(options.source.get(member), str):
+            name = keys.last_segment(options.source[member])
+    if not name and options.source and isinstance(options.source.get("url"), str):
+        name = name_in_url(options.source["url"])
+    if not name and options.key:
+        name = keys.last_segment(options.key)
+        name = None if keys.fault_of_name(name) else name
+    name = name or "upload"
+    faults.add("/name", keys.fault_of_name(name))
+    return name

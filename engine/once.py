@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from engine.models import Once
-from engine.operations import Operation
+from engine.operations import Operation, milliseconds
 from engine.records import text, texts
 
 
@@ -42,13 +42,13 @@ def claim(once: Once, lease_seconds: float, node: str, looked: str = "") -> Oper
             return Verdict(word, answered=Answered(int(status or 0), text(location), bytes(body), texts(jobs)))
         return Verdict(word)
 
-    args = (once.name, once.fingerprint, once.fence, int(lease_seconds * 1000), node, looked)
+    args = (once.name, once.fingerprint, once.fence, milliseconds(lease_seconds), node, looked)
     return Operation("once_claim", args, read)
 
 
 def renew(once: Once, lease_seconds: float, node: str, jobs: Sequence[str] = ()) -> Operation[bool]:
     """The request lives, and is about to make these jobs; False when another one has taken the key over."""
-    lease_ms = int(lease_seconds * 1000)
+    lease_ms = milliseconds(lease_seconds)
     return Operation("once_renew", (once.name, once.fingerprint, once.fence, lease_ms, node, *jobs), bool)
 
 

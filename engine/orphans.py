@@ -11,13 +11,13 @@ import msgspec
 from backends.base import Backend, ListsSessions, Session
 from backends.errors import BackendError
 from backends.registry import Destination
-from engine import operations
+from engine import operations, upkeep
 from engine.ledger import Ledger
 from engine.models import JOB_OVER, JOB_STATES, TRANSFER_OVER
+from engine.strays import CLOCK_SKEW_MS
 
 Verdict = Literal["removed", "would_remove", "in_use", "too_young", "elsewhere", "failed"]
 PAGE = 200
-SKEW_MS = 120_000  # a provider's clock against ours
 
 
 class Found(msgspec.Struct, kw_only=True):
@@ -44,7 +44,7 @@ def collect(
     Aborted are the sessions that the ledger has on record as left behind, and those at the provider whose key no
     unfinished job writes and that are older than `older_than_seconds`. Raises Unreconciled, LedgerUnavailable.
     """
-    epoch, recorded = ledger.run(operations.orphans())
+    epoch, recorded = ledger.run(upkeep.orphans())
     if not epoch:
         raise Unreconciled
     for name, destination in destinations.items():
@@ -77,7 +77,7 @@ def _recorded(
         elif not dry_run:
             _abort(backend, session, found)
             if found.verdict == "removed":
-                ledger.run(operations.buried(transfer, written))
+                ledger.run(upkeep.buried(transfer, written))
         yield found
 
 
@@ -94,7 +94,7 @@ def _seen(
         found = Found(destination=destination.name, key=one.key, verdict="would_remove", started_ms=one.started_at_ms)
         if one.key in in_use:
             found.verdict = "in_use"
-        elif older_than_seconds and now_ms - (one.started_at_ms or now_ms) < older_than_seconds * 1000 + SKEW_MS:
+        elif older_than_seconds and now_ms - (one.started_at_ms or now_ms) < older_than_seconds * 1000 + CLOCK_SKEW_MS:
             found.verdict = "too_young"
         elif not dry_run:
             _abort(backend, one.session, found)

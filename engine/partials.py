@@ -19,10 +19,11 @@ from typing import Literal
 
 import msgspec
 
+from engine import record_files
 from engine.content_types import HEAD_BYTES
 from engine.disk import Directory, Disk, explain
 from engine.errors import EngineError, SourceCorrupt
-from engine.layout import ID_LENGTH, Layout, checked, is_id
+from engine.layout import Layout, checked, names
 from engine.models import JobSpec, SubmitOptions, TransferPlan
 from engine.space import Space
 
@@ -92,13 +93,9 @@ class Partials:
         self.rewrite(note)
 
     def read(self, job_id: str) -> Note | None:
+        data = record_files.read_whole(self.layout.note(job_id))
         try:
-            data = Path(self.layout.note(job_id)).read_bytes()
-            return msgspec.json.decode(data, type=Note)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise explain(error, "reading a record") from error
+            return None if data is None else msgspec.json.decode(data, type=Note)
         except msgspec.DecodeError as error:
             raise SourceCorrupt("The record of this upload cannot be read.") from error
 
@@ -106,19 +103,7 @@ class Partials:
         """Readers see the old note or the new one."""
         target = self.layout.note(note.spec.id)
         temporary = f"{target}.{secrets.token_hex(4)}"
-        try:
-            fd = self.disk.create(temporary)
-            try:
-                self.disk.write(fd, [msgspec.json.encode(note)])
-                self.disk.sync(fd)
-            finally:
-                self.disk.close(fd)
-            self.disk.rename(temporary, target)
-            self.directory.sync()
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                self.disk.unlink(temporary)
-            raise explain(error, "writing a record") from error
+        record_files.replace(self.disk, temporary, target, msgspec.json.encode(note), self.directory)
 
     def hold(self, job_id: str) -> File | None:
         """The file, for this caller alone; None when it is gone. Raises BlockingIOError while another one has it."""
@@ -171,27 +156,20 @@ class Partials:
         path = self.layout.partial(job_id)
         with contextlib.suppress(FileNotFoundError):
             self.space.remove(os.stat(path).st_size)
-        self._unlink(path)
+        record_files.remove(self.disk, path)
 
     def forget(self, job_id: str) -> None:
         """Remove the note, then the bytes if there are any, and what a crash left beside them."""
-        self._unlink(self.layout.note(job_id))
-        for found, entry in list(self.names()):
-            if found == job_id and entry.name != job_id:
-                self._unlink(entry.path)
+        record_files.remove(self.disk, self.layout.note(job_id))
+        for found, path in list(self.names()):
+            if found == job_id and path.name != job_id:
+                record_files.remove(self.disk, os.fspath(path))
         self.directory.sync()
         self.drop_bytes(job_id)
 
-    def names(self) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    def names(self) -> Iterator[tuple[str, Path]]:
         """Every file here, with the id of its upload."""
-        with os.scandir(self.layout.tus) as entries:
-            yield from ((entry.name[:ID_LENGTH], entry) for entry in entries if is_id(entry.name[:ID_LENGTH]))
-
-    def _unlink(self, path: str) -> None:
-        try:
-            self.disk.unlink(path)
-        except OSError as error:
-            raise explain(error, "removing a file") from error
+        return names(self.layout.tus)
 
 
 class File:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from engine import arrivals, operations, records
+from engine.announced import check_expected, wanted_digests
 from engine.digests import Digest
-from engine.errors import ChecksumMismatch, Conflict, EngineError, Invalid, LedgerUnavailable
+from engine.errors import Conflict, EngineError, Invalid, LedgerUnavailable
 from engine.incoming import Incoming
 from engine.models import JobSpec, Sidecar, SubmitOptions, TransferPlan, dumps
 from engine.repeats import counted, superseded
-from engine.submission import wanted_digests
 from engine.views import job_view
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class Candidate:
             await ledger.run(self._service.early(self.spec, self._plans, self._size or 0, lost=True))
 
     async def _begin_early(self) -> None:
-        found = self._service.desk.early(self.spec, self._size, self._content.head)
+        found = self._service.desk.planning.early(self.spec, self._size, self._content.head)
         self._next_part = next_part(found[1], 0) if found is not None else math.inf
         if found is None or not self.has_more:
             return
@@ -162,15 +162,10 @@ class Candidate:
     def finish(self, expected: Mapping[str, str]) -> Sidecar:
         """The sidecar, when the bytes are those announced and fit their plans. Blocking, unless a small reception's."""
         digest = self._content.digest()
-        for algorithm, value in expected.items():
-            found = getattr(digest, algorithm, None)
-            if found is not None and found != value:
-                raise ChecksumMismatch(
-                    f"The {algorithm} of the bytes received is {found}, announced was {value}; nothing was kept."
-                )
+        check_expected(expected, digest)
         if self._missing_digests(digest):
             digest = self._content.digest_again(wanted_digests(self.spec))
-        spec, plans = self._service.desk.finish(self.spec, digest, self._content.head)
+        spec, plans = self._service.desk.planning.finish(self.spec, digest, self._content.head)
         self.spec = spec
         now = int(time.time() * 1000)
         return Sidecar(

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from engine import additions, operations
+from engine import additions, operations, upkeep
 from engine.config import Settings
 from engine.endings import lay_to_rest
 from engine.known import known_sidecar
@@ -71,7 +71,7 @@ def recover(settings: Settings) -> Report:
     spool.open()
     try:
         report = reconcile(ledger, spool, tombstones, settings)
-        ledger.run(operations.mark_reconciled())
+        ledger.run(upkeep.mark_reconciled())
         return report
     finally:
         tombstones.close()
@@ -131,7 +131,7 @@ def _one(
         if tombstone.forgotten:
             spool.release(job)
             report.released += 1
-        elif ledger.run(operations.restore(job, tombstone.job, tombstone.transfers)):
+        elif ledger.run(upkeep.restore(job, tombstone.job, tombstone.transfers)):
             report.ends_restored.append(job)
         return False
     answer = ledger.run(operations.accept_sidecar(sidecar, settings, remade=True))
@@ -163,7 +163,7 @@ def _ends(ledger: Ledger, spool: Spool, tombstones: Tombstones, report: Report) 
 
 
 def _restore(ledger: Ledger, end: Tombstone) -> bool:
-    return ledger.run(operations.restore(end.id, end.job, end.transfers))
+    return ledger.run(upkeep.restore(end.id, end.job, end.transfers))
 
 
 def _restarted(spool: Spool, job: str, run: int) -> bool:

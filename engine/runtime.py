@@ -31,9 +31,9 @@ from engine.retry import GivenBack, Policy
 from engine.sources import PathSource
 from engine.spans import Span, Spans
 from engine.spool import Spool
-from engine.steps import Outcome, Source
 from engine.stored import StoredOrigin
 from engine.tombstones import Tombstones
+from engine.work import Outcome, Source
 
 if TYPE_CHECKING:
     from backends.web import Answer, Web

@@ -10,37 +10,36 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
-import uuid_utils
-
 from backends.config import Configuration
-from backends.registry import Destination
 from backends.structs import prepare_structs
-from engine import arrivals, keys, operations
+from engine import arrivals, deliveries, operations
 from engine.access import EVERYTHING, Identity
 from engine.adding import Adding
+from engine.announced import wanted_digests
 from engine.audit import Audit
 from engine.config import Settings
-from engine.content_types import HEAD_BYTES
-from engine.digests import Digest
-from engine.errors import Conflict, EngineError, Invalid, LedgerUnavailable, NotFound
+from engine.destinations import Destinations
+from engine.errors import Conflict, LedgerUnavailable, NotFound
 from engine.feed import Event, Feed
 from engine.gate import Gate
+from engine.health import Health
 from engine.hook_views import delivery_view, replayed
 from engine.ledger import AsyncLedger
 from engine.listing import Query, list_jobs
 from engine.minter import Minter
-from engine.models import JOB_OVER, JobSpec, Sidecar, SubmitOptions, TransferPlan, dumps
+from engine.models import JobSpec, SubmitOptions, TransferPlan
 from engine.operations import Operation
 from engine.plugins_file import LOOK_SECONDS, PluginsFile
 from engine.precedence import Precedence
 from engine.receptions import Reception, accept_all
 from engine.records import JobRecord
-from engine.repeats import Repeats, superseded
+from engine.repeats import Repeats
 from engine.restarts import remember_restart
 from engine.settler import Settler
+from engine.sourcing import submit_source
 from engine.spans import spans_of
 from engine.spool import Spool
-from engine.submission import Desk, wanted_digests
+from engine.submission import Desk
 from engine.telling import Telling
 from engine.tending import Tending
 from engine.uploads import Uploads
@@ -48,7 +47,6 @@ from engine.views import job_view, parts_view
 
 Json = dict[str, Any]
 
-CHECK_SECONDS = 30.0
 SMALL_BYTES = 1 << 20  # a body above this is worth a call to Redis before its first byte
 
 
@@ -77,6 +75,8 @@ class AsyncService:
         self.feed = Feed(self.ledger)
         self.uploads = Uploads(self)
         self.add_destinations = Adding(self).add
+        self.destinations = Destinations(self)
+        self.health = Health(self)
         self._tending = Tending(self)
         self._telling = Telling(self)
         self.counters = self._telling.counters
@@ -121,11 +121,6 @@ class AsyncService:
         """Everything that can be known to fail is refused here, before the body is read. job: its id, if it has one."""
         return self.desk.prepare(options, size=size, owner=owner, job=job)
 
-    def reach(self, names: Sequence[str]) -> frozenset[str]:
-        """The destinations that these names lead to, the members of routes included; unknown names lead nowhere."""
-        known = [name for name in names if name in self.configuration.destinations or name in self.configuration.routes]
-        return frozenset(self.configuration.expand(known))
-
     def check_webhook(self, url: str) -> None:
         """Raises Invalid where a job that names this address as its webhook would be refused."""
         self.desk.check_webhook(url)
@@ -159,49 +154,7 @@ class AsyncService:
 
     async def submit_source(self, spec: JobSpec) -> Json:
         """A job whose bytes are somewhere else."""
-        asks = spec.checksum or wanted_digests(spec) or (spec.key is None and keys.needs_content(spec.key_template))
-        if asks and spec.source.kind != "url":
-            detail = "A source is not read at submit: it can have neither a checksum nor a key made of its content."
-            pointer = "/checksum" if spec.checksum else "/key_template"
-            raise Invalid(detail, errors=[{"pointer": pointer, "detail": detail}])
-        with self.spans.start("accept", spec.traceparent, about={"bucketline.job": spec.id}):
-            return await self._accept_source(spec)
-
-    async def _accept_source(self, spec: JobSpec) -> Json:
-        if spec.source.distant:
-            sidecar = self._unseen_sidecar(spec)
-        else:
-            sidecar = await asyncio.to_thread(self._path_sidecar, spec)
-        if spec.once is not None:
-            await self.repeats.bind(spec.once, [spec.id])
-        await asyncio.to_thread(self.spool.accept_path, spec.id, dumps(sidecar))
-        answer = await self.ledger.run(operations.accept_sidecar(sidecar, self.settings))
-        if not answer.made and answer.state == "superseded":
-            await asyncio.to_thread(self.spool.release, spec.id)
-            raise superseded()
-        self.minter.send(answer.tokens)
-        return (await self.job(spec.id))[0]
-
-    def _path_sidecar(self, spec: JobSpec) -> Sidecar:
-        import os
-
-        path = spec.source.path or ""
-        try:
-            size = os.stat(path).st_size
-            with open(path, "rb") as file:
-                head = file.read(HEAD_BYTES)
-        except OSError as error:
-            raise Invalid(
-                f"The file cannot be read: {error.strerror}.", errors=[{"pointer": "/source/path", "detail": "Gone."}]
-            ) from error
-        digest = Digest.unread(size)
-        finished, plans = self.desk.finish(spec, digest, head)
-        return Sidecar(spec=finished, digest=digest, accepted_ms=int(time.time() * 1000), transfers=plans)
-
-    def _unseen_sidecar(self, spec: JobSpec) -> Sidecar:
-        """What there is to write down before a worker has looked at the source."""
-        plans = self.desk.unplanned(spec)
-        return Sidecar(spec=spec, digest=Digest.unread(0), accepted_ms=int(time.time() * 1000), transfers=plans)
+        return await submit_source(self, spec)
 
     # ------------------------------------------------------------------ looking
 
@@ -263,17 +216,17 @@ class AsyncService:
     async def webhooks(self, job: str, who: Identity = EVERYTHING) -> Json:
         """How the deliveries of the job's ends stand."""
         await self.record(job, who)
-        found = await self.ledger.run(operations.hooks_of(job))
+        found = await self.ledger.run(deliveries.hooks_of(job))
         return {"items": [delivery_view(one, *found[one]) for one in sorted(found)]}
 
     async def replay(self, job: str, delivery: str, who: Identity = EVERYTHING) -> Json:
         """Delivers once more, with the same id."""
         await self.record(job, who)
-        found = await self.ledger.run(operations.hooks_of(job))
+        found = await self.ledger.run(deliveries.hooks_of(job))
         if delivery not in found:
             raise NotFound(f"This job has no delivery {delivery[:200]!r}.")
         again = replayed(found[delivery][0])
-        await self.ledger.run(operations.note_hook(delivery, again, 0))
+        await self.ledger.run(deliveries.note_hook(delivery, again, 0))
         return delivery_view(delivery, again, int(time.time() * 1000))
 
     async def command(self, job: str, action: str, who: Identity = EVERYTHING) -> tuple[Json, bool]:
@@ -312,114 +265,5 @@ class AsyncService:
         """Who did what, the newest first."""
         return await asyncio.to_thread(self.audit.read, limit=limit, key=key, job=job)
 
-    # ------------------------------------------------------------------ destinations and health
-
-    def destinations(self) -> list[Json]:
-        """Destinations and routes as configured, without secrets."""
-        known = [self._destination_view(one) for one in self.configuration.destinations.values()]
-        routes = [
-            {
-                "name": name,
-                "kind": "route",
-                "backend": None,
-                "mirror": members,
-                "capabilities": None,
-                "health": None,
-                "default": name == self.configuration.default,
-            }
-            for name, members in self.configuration.routes.items()
-        ]
-        return known + routes
-
-    def _destination_view(self, destination: Destination) -> Json:
-        import msgspec
-
-        return {
-            "name": destination.name,
-            "kind": "destination",
-            "backend": destination.backend,
-            "url": destination.url_for(""),
-            "capabilities": msgspec.to_builtins(destination.capabilities),
-            "health": None,
-            "default": destination.name == self.configuration.default,
-        }
-
-    async def destination(self, name: str) -> Json:
-        """One destination or route, with the result of its last check."""
-        for view in self.destinations():
-            if view["name"] == name:
-                _, health = await self.ledger.run(operations.noted_checks())
-                return {**view, "health": health.get(name)}
-        raise NotFound(f"There is no destination or route {name!r}.", code="unknown_destination")
-
-    async def check(self, name: str) -> Json:
-        """A real write, read and delete at a destination, by a worker; EngineError `check_timeout` when none answers
-        in time.
-        """
-        view = await self.destination(name)
-        if view["kind"] == "route":
-            raise Invalid("A route is checked by checking its destinations.")
-        request = str(uuid_utils.uuid7())
-        self.minter.ask_check(name, request)
-        deadline = asyncio.get_running_loop().time() + CHECK_SECONDS
-        while asyncio.get_running_loop().time() < deadline:
-            result, _ = await self.ledger.run(operations.noted_checks(request))
-            if result is not None:
-                return {**view, "health": result, "ok": result["ok"]}
-            await asyncio.sleep(0.1)
-        raise EngineError(
-            f"No worker of node {self.settings.node!r} answered within {CHECK_SECONDS:.0f} s.",
-            code="check_timeout",
-            retryable=True,
-        )
-
-    async def stats(self) -> Json:
-        """The system in numbers."""
-        found = await self.ledger.run(operations.stats())
-        usage = self.spool.usage()
-        running = await self.ledger.run(operations.page("jobs:running", "", 200))
-        records = await self.ledger.run(operations.read_jobs(running)) if running else []
-        rate = sum(int(float(one.fields.get("rate") or 0)) for one in records if one)
-        return {
-            "jobs": found["jobs"],
-            "bytes": {"received": found["totals"].get("received", 0), "sent": found["totals"].get("sent", 0)},
-            "rates": {"sent": rate},
-            "queues": {"active_transfers": found["active"]},
-            "spool": {"used": usage.used, "limit": usage.limit},
-            "workers": [
-                {"name": one["name"], "node": one.get("node"), "threads": one.get("threads")}
-                for one in found["workers"]
-            ],
-        }
-
-    async def ready(self) -> Json:
-        """Whether jobs can be accepted and carried: Redis, spool, configuration, workers."""
-        checks: dict[str, Json] = {
-            "config": {
-                "ok": True,
-                "detail": self.plugins.fault or f"{len(self.configuration.destinations)} destinations",
-            }
-        }
-        try:
-            found = await self.ledger.run(operations.stats())
-            checks["redis"] = {"ok": True, "detail": ""}
-            count = len(found["workers"])
-            checks["workers"] = {
-                "ok": count > 0,
-                "detail": f"{count} seen" if count else "no worker was seen in the last 15 s",
-            }
-        except LedgerUnavailable as error:
-            checks["redis"] = {"ok": False, "detail": error.detail}
-            checks["workers"] = {"ok": False, "detail": "unknown while Redis is away"}
-        try:
-            self.spool.room_for(None)
-            usage = self.spool.usage()
-            checks["spool"] = {"ok": True, "detail": f"{usage.used} of {usage.limit} bytes used"}
-        except EngineError as error:
-            checks["spool"] = {"ok": False, "detail": error.detail}
-        return {"ready": all(check["ok"] for check in checks.values()), "checks": checks}
-
 
 _PAST = {"cancel": "cancelled", "pause": "paused", "resume": "resumed", "retry": "retried"}
-
-__all__ = ["JOB_OVER", "AsyncService"]

@@ -7,6 +7,7 @@ Between two of them the quota may be overrun by what the other processes receive
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Collection
@@ -14,6 +15,7 @@ from typing import NamedTuple
 
 from engine.disk import RETRY_FULL_SECONDS, Room
 from engine.errors import SpoolFull
+from engine.layout import ID_LENGTH, Layout
 
 DEFAULT_SHARE = 0.9  # of the disk, when no limit is configured
 MARGIN = 256 << 20  # left free for sidecars, tombstones and neighbours on the same disk: this, or 1 % of a small disk
@@ -128,6 +130,23 @@ class Space:
     def _usage(self, room: Room) -> Usage:
         limit = self._limit if self._limit is not None else int(room.total * DEFAULT_SHARE)
         return Usage(self._settled + self._announced, limit, room.free)
+
+
+def bytes_in_files(layout: Layout, mine: Collection[str]) -> int:
+    """Bytes in the spool that have files of their own, but for the receptions that this process counts itself."""
+    total = 0
+    for directory, suffix in ((layout.incoming, ""), (layout.tus, ""), (layout.jobs, ".data")):
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                if not entry.name.endswith(suffix) or entry.name[:ID_LENGTH] in mine:
+                    continue
+                try:
+                    status = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                # Blocks may be allocated before the bytes have come: of a reception, and of an upload in chunks.
+                total += status.st_size if suffix else max(status.st_size, status.st_blocks * 512)
+    return total
 
 
 def _full(detail: str) -> SpoolFull:

@@ -18,20 +18,19 @@ from pathlib import Path
 
 import msgspec
 
+from engine import record_files
 from engine.appendix import Appendix
 from engine.digests import Digest
 from engine.disk import Directory, Disk, Room, explain
 from engine.errors import EngineError, SourceCorrupt
 from engine.incoming import Incoming
-from engine.layout import ID_LENGTH, Layout, checked, is_id
+from engine.layout import Layout, checked, names
 from engine.packs import Packs
 from engine.partials import Partials
-from engine.space import Space, Usage
+from engine.space import Space, Usage, bytes_in_files
 from engine.staged import SpooledSource
 from engine.unfinished import UnfinishedSource
 from engine.write_behind import WriteBehind
-
-__all__ = ["Incoming", "Spool", "Usage"]
 
 _REMEMBERED = 64  # digests kept in memory: every part of a transfer asks for the same one
 _NOBODY = "00000000-0000-0000-0000-000000000000"
@@ -60,7 +59,7 @@ class Spool:
         self._behind = WriteBehind(self._disk)
         self._layout = Layout(root)
         self._packs = Packs(self._layout.packs, self._disk)
-        self._space = Space(limit, self._room, self._walk)
+        self._space = Space(limit, self._room, self._count)
         self.partials = Partials(self._layout, self._disk, self._space)
         self._digest = functools.lru_cache(maxsize=_REMEMBERED)(self._read_digest)
 
@@ -124,11 +123,11 @@ class Spool:
 
     def accept_path(self, job_id: str, sidecar: bytes) -> None:
         """Accept a job whose bytes stay outside of the spool: only its sidecar is written, durably."""
-        self._replace(job_id, self._layout.path_sidecar(job_id), sidecar, self._jobs)
+        self._write(job_id, self._layout.path_sidecar(job_id), sidecar)
 
     def brought_in(self, job_id: str) -> None:
         """The bytes of such a job were committed here after all: the sidecar that says otherwise goes."""
-        self._unlink(self._layout.path_sidecar(job_id))
+        record_files.remove(self._disk, self._layout.path_sidecar(job_id))
 
     def incomings(self) -> Iterator[tuple[str, float]]:
         """Id and last change, in seconds since the epoch, of what is not accepted: receptions, halves left by a crash.
@@ -136,7 +135,7 @@ class Spool:
         A file of up to 1 MiB that is still being received is not among them.
         """
         found: dict[str, float] = {}
-        for job_id, path in [*_names(self._layout.incoming), *self._halves()]:
+        for job_id, path in [*names(self._layout.incoming), *self._halves()]:
             try:
                 status = path.stat()
             except FileNotFoundError:
@@ -147,15 +146,15 @@ class Spool:
     def remove_incoming(self, job_id: str) -> None:
         """Remove what `incomings` found for this id. Accepted files stay."""
         checked(job_id)
-        for path in [path for found, path in [*_names(self._layout.incoming), *self._halves()] if found == job_id]:
-            self._unlink(os.fspath(path))
+        for path in [path for found, path in [*names(self._layout.incoming), *self._halves()] if found == job_id]:
+            record_files.remove(self._disk, os.fspath(path))
         self._space.doubt()
 
     # -- accepted jobs --------------------------------------------------------------------------------------------
 
     def sidecars(self) -> Iterator[tuple[str, Path]]:
         """Id and sidecar of every accepted job that was not released, in no order. Each may vanish while you look."""
-        for job_id, path in _names(self._layout.jobs):
+        for job_id, path in names(self._layout.jobs):
             if path.name == f"{job_id}.path.json" or (
                 path.name == f"{job_id}.json" and os.path.exists(self._layout.data(job_id))
             ):
@@ -167,16 +166,16 @@ class Spool:
 
     def read_sidecar(self, job_id: str) -> bytes | None:
         found = self._read_own(job_id)
-        return found if found is not None else _read(self._layout.path_sidecar(job_id))
+        return found if found is not None else record_files.read_whole(self._layout.path_sidecar(job_id))
 
     def rewrite_sidecar(self, job_id: str, sidecar: bytes) -> None:
         """Put another sidecar in the place of the old one, durably. Its digest must stay the same."""
         for path in (self._layout.sidecar(job_id), self._layout.path_sidecar(job_id)):
             if os.path.exists(path):
-                self._replace(job_id, path, sidecar, self._jobs)
+                self._write(job_id, path, sidecar)
                 return
         if self._packs.find(job_id):
-            self._replace(job_id, self._layout.sidecar(job_id), sidecar, self._jobs)
+            self._write(job_id, self._layout.sidecar(job_id), sidecar)
             return
         if self.appendix.has(job_id):
             self.appendix.append(job_id, sidecar)
@@ -213,9 +212,9 @@ class Spool:
             size = os.stat(data).st_size
         except FileNotFoundError:
             size = self._packs.release(job_id)
-        self._unlink(self._layout.sidecar(job_id))
-        self._unlink(self._layout.path_sidecar(job_id))
-        self._unlink(data)
+        record_files.remove(self._disk, self._layout.sidecar(job_id))
+        record_files.remove(self._disk, self._layout.path_sidecar(job_id))
+        record_files.remove(self._disk, data)
         self._space.remove(size)
 
     def tidy(self) -> None:
@@ -244,7 +243,7 @@ class Spool:
 
     def _read_own(self, job_id: str) -> bytes | None:
         """The sidecar of bytes that are in the spool; beside a pack, the newer one."""
-        found = _read(self._layout.sidecar(job_id))
+        found = record_files.read_whole(self._layout.sidecar(job_id))
         return found if found is not None else self._packs.sidecar(job_id)
 
     def _read_digest(self, job_id: str) -> Digest:
@@ -256,32 +255,12 @@ class Spool:
         except msgspec.DecodeError as error:
             raise SourceCorrupt("The sidecar of the staged file cannot be read.") from error
 
-    def _replace(self, job_id: str, target: str, content: bytes, directory: Directory) -> None:
-        """Readers see the old content or the new, and after this call, also after a power cut, the new."""
-        temporary = self._layout.temporary(job_id)
-        try:
-            fd = self._disk.create(temporary)
-            try:
-                self._disk.write(fd, [content])
-                self._disk.sync(fd)
-            finally:
-                self._disk.close(fd)
-            self._disk.rename(temporary, target)
-            directory.sync()
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                self._disk.unlink(temporary)
-            raise explain(error, "writing a record") from error
-
-    def _unlink(self, path: str) -> None:
-        try:
-            self._disk.unlink(path)
-        except OSError as error:
-            raise explain(error, "removing a file") from error
+    def _write(self, job_id: str, target: str, sidecar: bytes) -> None:
+        record_files.replace(self._disk, self._layout.temporary(job_id), target, sidecar, self._jobs)
 
     def _halves(self) -> Iterator[tuple[str, Path]]:
         """What a crash between two renames, or between two unlinks, has left of a pair."""
-        for job_id, path in _names(self._layout.jobs):
+        for job_id, path in names(self._layout.jobs):
             other = self._layout.sidecar(job_id) if path.suffix == ".data" else self._layout.data(job_id)
             if (
                 path.name not in (f"{job_id}.path.json", f"{job_id}.more")
@@ -293,21 +272,9 @@ class Spool:
     def _room(self) -> Room:
         return self._disk.room(os.fspath(self.root))
 
-    def _walk(self, mine: Collection[str]) -> int:
-        """Bytes in the spool, but for the receptions that this process counts itself."""
-        total = 0
-        for directory, suffix in ((self._layout.incoming, ""), (self._layout.tus, ""), (self._layout.jobs, ".data")):
-            with os.scandir(directory) as entries:
-                for entry in entries:
-                    if not entry.name.endswith(suffix) or entry.name[:ID_LENGTH] in mine:
-                        continue
-                    try:
-                        status = entry.stat(follow_symlinks=False)
-                    except FileNotFoundError:
-                        continue
-                    # Blocks may be allocated before the bytes have come: of a reception, and of an upload in chunks.
-                    total += status.st_size if suffix else max(status.st_size, status.st_blocks * 512)
-        return total + sum(record.size for record in self._packs.records() if record.job_id not in mine)
+    def _count(self, mine: Collection[str]) -> int:
+        packed = sum(record.size for record in self._packs.records() if record.job_id not in mine)
+        return packed + bytes_in_files(self._layout, mine)
 
     def _try_out(self) -> None:
         """A write and a rename, as every job will need them."""
@@ -319,24 +286,6 @@ class Spool:
         finally:
             self._disk.unlink(before)
             self._disk.unlink(after)
-
-
-def _names(directory: Path) -> Iterator[tuple[str, Path]]:
-    """Files whose name begins with a job's id; anything else is not ours."""
-    with os.scandir(directory) as entries:
-        for entry in entries:
-            if is_id(job_id := entry.name[:ID_LENGTH]):
-                yield job_id, Path(entry.path)
-
-
-def _read(path: str) -> bytes | None:
-    try:
-        with open(path, "rb", buffering=0) as file:
-            return file.read()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise explain(error, "reading a record") from error
 
 
 def _gone(detail: str) -> EngineError:

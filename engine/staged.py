@@ -14,7 +14,7 @@ _READ_SIZE = 1 << 20
 
 
 class SpooledSource:
-    """An accepted file in the spool; it fits `engine.steps.Source`."""
+    """An accepted file in the spool; it fits `engine.work.Source`."""
 
     def __init__(self, path: Path, digest: Digest, start: int = 0) -> None:
         """`start` is where in the file its bytes begin."""

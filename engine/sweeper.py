@@ -8,7 +8,7 @@ import time
 import structlog
 from redis.exceptions import RedisError
 
-from engine import operations
+from engine import upkeep
 from engine.broker import WakingBroker
 from engine.errors import LedgerUnavailable
 from engine.reconcile import reconcile
@@ -55,7 +55,7 @@ class Sweeper:
         """Looks at everything that is due."""
         settings = self.runtime.settings
         found = self.runtime.ledger.run(
-            operations.sweep(self.name, self.info, settings.node, room=self._room(), swept_ms=self.swept_ms)
+            upkeep.sweep(self.name, self.info, settings.node, room=self._room(), swept_ms=self.swept_ms)
         )
         self._send(found)
         for job in found.releasable:
@@ -99,14 +99,14 @@ class Sweeper:
         if (self.older or lost) and self.epoch:
             log.warning("the ledger is not what it was; comparing it with the spool", epoch=epoch, known=self.epoch)
         if self.older or lost or not self.epoch:
-            runtime.ledger.run(operations.suspect_sessions())
+            runtime.ledger.run(upkeep.suspect_sessions())
         full = self.older or lost or not self.epoch
         report = reconcile(runtime.ledger, runtime.spool, runtime.tombstones, runtime.settings, full=full)
         try:
             send(self.broker, report.tokens, runtime.settings.node)
         except (RedisError, OSError):
             log.warning("tokens of remade jobs wait for the next sweep")
-        marked = runtime.ledger.run(operations.mark_reconciled(self.epoch, seen=epoch or 0))
+        marked = runtime.ledger.run(upkeep.mark_reconciled(self.epoch, seen=epoch or 0))
         if not marked:
             return  # the ledger fell back while it was compared: once more
         self.epoch = marked

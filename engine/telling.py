@@ -7,7 +7,7 @@ import functools
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from engine import operations
+from engine import notices
 from engine.counters import TELL_SECONDS, Counters
 from engine.errors import EngineError, LedgerUnavailable
 from engine.ledger import AsyncLedger
@@ -30,7 +30,7 @@ def tell(runtime: Runtime) -> None:
     if batch is None:
         return
     try:
-        runtime.ledger.run(operations.count(batch))
+        runtime.ledger.run(notices.count(batch))
     except LedgerUnavailable:
         return
     runtime.counters.told(batch)
@@ -63,7 +63,7 @@ class Telling:
         if batch is None:
             return
         try:
-            await ledger.run(operations.count(batch))
+            await ledger.run(notices.count(batch))
         except LedgerUnavailable:
             return
         self.counters.told(batch)
@@ -75,8 +75,8 @@ class Telling:
         found |= self._spool()
         try:
             await self._tell(service.ledger)
-            stats = await service.ledger.run(operations.stats())
-            counts = await service.ledger.run(operations.counts())
+            stats = await service.ledger.run(notices.stats())
+            counts = await service.ledger.run(notices.counts())
             workers = _workers(stats["workers"], service.settings.node)
             waiting = await service.minter.waiting([node for (node,) in workers["bucketline_workers"]])
         except LedgerUnavailable:

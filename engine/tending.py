@@ -81,12 +81,12 @@ class Tending:
         """Every upload that is not accepted, and notes that are left of others."""
         partials = self._service.spool.partials
         found: dict[str, Need] = {}
-        for job, entry in partials.names():
+        for job, path in partials.names():
             touched = partials.touched(job) or 0.0
             with suppress(OSError, EngineError):
-                if time.time() > max(touched, entry.stat().st_mtime) + self._service.uploads.seconds:
+                if time.time() > max(touched, path.stat().st_mtime) + self._service.uploads.seconds:
                     found[job] = "old"
-                elif entry.name == job and (note := partials.read(job)) and not note.ended:
+                elif path.name == job and (note := partials.read(job)) and not note.ended:
                     found[job] = self._need(note, touched)
         return found
 

@@ -13,7 +13,7 @@ _READ_SIZE = 256 << 10
 
 
 class UnfinishedSource:
-    """It fits `engine.steps.Source`. It stays readable when the file is accepted, or given up, meanwhile."""
+    """It fits `engine.work.Source`. It stays readable when the file is accepted, or given up, meanwhile."""
 
     crc32c = None
 

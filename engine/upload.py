@@ -12,11 +12,11 @@ import structlog
 
 from engine import arrivals, operations
 from engine.adopted import Adopted
+from engine.announced import wanted_digests
 from engine.errors import Conflict, EngineError, TooLarge
 from engine.models import JobSpec
 from engine.partials import End, File, Note
 from engine.receptions import Candidate
-from engine.submission import wanted_digests
 from engine.sums import Sum
 from engine.turns import Turn
 
@@ -267,7 +267,7 @@ class Upload:
         if note.plans or note.is_final or not self.offset:
             return
         head = await asyncio.to_thread(self._partials.head, self.spec.id)
-        found = self._service.desk.early(self.spec, note.length, head)
+        found = self._service.desk.planning.early(self.spec, note.length, head)
         if found is not None and self.offset >= min(plan.part_size for plan in found[1]):
             note.spec, note.plans = found
             await self._rewrite()

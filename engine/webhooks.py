@@ -18,7 +18,7 @@ from backends.addresses import Rules
 from backends.errors import BackendError
 from backends.transport import retry_after
 from backends.web import Web
-from engine import operations
+from engine import deliveries, operations
 from engine.errors import LedgerUnavailable
 from engine.hook_views import Attempt, Standing, read_delivery, read_standing
 from engine.messenger import Messenger
@@ -101,7 +101,7 @@ class Courier:
         """Takes as many as there are free hands, and says whether more may be waiting."""
         self._under_way = {one for one in self._under_way if not one.done()}
         room = AT_ONCE - len(self._under_way)
-        due = self._runtime.ledger.run(operations.due_hooks(room, self._claim_seconds)) if room else []
+        due = self._runtime.ledger.run(deliveries.due_hooks(room, self._claim_seconds)) if room else []
         for delivery, standing in due:
             self._under_way.add(self._pool.submit(self._deliver, delivery, standing))
         return len(due) == room
@@ -126,7 +126,7 @@ class Courier:
         new, delay = decide(standing, attempt, runtime.settings.webhook_waits, runtime.jitter(), after)
         kind, outcome = "actor" if about.actor else "webhook", "retry" if new.state == "pending" else new.state
         runtime.counters.delivery(kind, outcome)
-        runtime.ledger.run(operations.note_hook(delivery, dumps(new), delay, found))
+        runtime.ledger.run(deliveries.note_hook(delivery, dumps(new), delay, found))
         if new.state in ("failed", "disabled"):
             names = {"job": about.job, **record.spec.trace}
             log.warning("a delivery is given up", webhook=delivery, status=attempt.status, error=attempt.error, **names)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from backends.structs import prepare_structs
-from engine import operations
+from engine import leases
 from engine.config import Settings
 from engine.disk import Disk
 from engine.endings import Undertaker
@@ -172,6 +172,6 @@ def _give_back(runtime: Runtime, broker: WakingBroker) -> None:
     for errand in list(runtime.errands.values()):
         held = errand.lease
         try:
-            report(runtime, broker, held, operations.fail(held, "snooze", problem_of(GivenBack()), 0))
+            report(runtime, broker, held, leases.fail(held, "snooze", problem_of(GivenBack()), 0))
         except LedgerUnavailable:
             log.warning("could not give back a step", **held.names)

@@ -10,7 +10,7 @@ from dramatiq.broker import MessageProxy
 from dramatiq.middleware import SkipMessage
 
 from backends.tracing import traceparent
-from engine import operations
+from engine import leases
 from engine.errors import EngineError, LedgerUnavailable, problem_of
 from engine.records import Lease
 from engine.runtime import Errand, Runtime, current
@@ -20,7 +20,7 @@ log = structlog.get_logger("bucketline.lease")
 
 POISON = problem_of(
     EngineError(
-        f"{operations.POISON_CRASHES} workers in a row were lost while they worked on this step; "
+        f"{leases.POISON_CRASHES} workers in a row were lost while they worked on this step; "
         "it was given up before it takes more with it. "
         "Look for memory limits and at the workers' logs, then retry the job.",
         code="poison",
@@ -66,7 +66,7 @@ class Leasing(Middleware):
 
     def _lease(self, transfer: str, mint: int) -> Lease | str:
         runtime = self.runtime
-        operation = operations.lease(transfer, mint, runtime.fence(), runtime.settings.lease_seconds, POISON)
+        operation = leases.lease(transfer, mint, runtime.fence(), runtime.settings.lease_seconds, POISON)
         # A token is worth waiting for Redis: its loss would cost the transfer seconds, not the ledger anything.
         return runtime.ledger.insist(operation, stopped=runtime.stopping.is_set)
 
@@ -80,7 +80,7 @@ def renew_forever(runtime: Runtime) -> None:
         asked_at = runtime.monotonic()
         try:
             kept = runtime.ledger.run(
-                operations.renew([errand.lease for errand in errands], runtime.settings.lease_seconds)
+                leases.renew([errand.lease for errand in errands], runtime.settings.lease_seconds)
             )
         except LedgerUnavailable:
             continue  # the errands notice by themselves when their time has run out

@@ -10,7 +10,7 @@ from dramatiq import Broker, Middleware
 from dramatiq.broker import MessageProxy
 
 from backends.errors import BackendError
-from engine import operations
+from engine import leases, operations
 from engine.broker import WakingBroker
 from engine.errors import EngineError, LedgerUnavailable
 from engine.models import JOB_OVER, Sidecar, dumps
@@ -18,7 +18,7 @@ from engine.operations import Operation
 from engine.records import Lease, Onward
 from engine.reports import report
 from engine.runtime import Runtime, current
-from engine.steps import Begun, Outcome, Recorded, Redefined, Seen, Settled
+from engine.work import Begun, Outcome, Recorded, Redefined, Seen, Settled
 
 log = structlog.get_logger("bucketline.progress")
 
@@ -95,17 +95,17 @@ class Progress(Middleware):
 def operation_of(runtime: Runtime, held: Lease, outcome: Outcome) -> Operation[Onward]:
     """The ledger operation that makes an outcome a fact."""
     if isinstance(outcome, Recorded):
-        return operations.record(held, outcome.size, outcome.packed, outcome.proved)
+        return leases.record(held, outcome.size, outcome.packed, outcome.proved)
     if isinstance(outcome, Begun):
-        return operations.begun(held, outcome.session, outcome.key, outcome.url)
+        return leases.begun(held, outcome.session, outcome.key, outcome.url)
     if isinstance(outcome, Seen):
         spec = outcome.sidecar.spec
-        return operations.seen(held, outcome.sidecar, outcome.numbers, operations.keep_seconds(spec, runtime.settings))
+        return leases.seen(held, outcome.sidecar, outcome.numbers, operations.keep_seconds(spec, runtime.settings))
     if isinstance(outcome, Redefined):
-        return operations.redefine(held, outcome.plan)
+        return leases.redefine(held, outcome.plan)
     if isinstance(outcome, Settled):
         info = outcome.info
-        return operations.settle(
+        return leases.settle(
             held,
             etag=info.etag or "",
             version=info.version or "",
@@ -115,7 +115,7 @@ def operation_of(runtime: Runtime, held: Lease, outcome: Outcome) -> Operation[O
             key=outcome.key,
             url=outcome.url,
         )
-    return operations.ended(held)
+    return leases.ended(held)
 
 
 def flush_forever(runtime: Runtime) -> None:
@@ -125,6 +125,6 @@ def flush_forever(runtime: Runtime) -> None:
             continue
         jobs, runtime.owed = runtime.owed, set()
         try:
-            runtime.ledger.run(operations.flush(sorted(jobs)))
+            runtime.ledger.run(leases.flush(sorted(jobs)))
         except LedgerUnavailable:
             runtime.owed |= jobs

@@ -8,7 +8,7 @@ import structlog
 from dramatiq import Broker, Middleware
 from dramatiq.broker import MessageProxy
 
-from engine import operations, retry
+from engine import leases, retry
 from engine.broker import WakingBroker
 from engine.driver import LeaseLost
 from engine.errors import LedgerUnavailable, problem_of
@@ -49,7 +49,7 @@ class Retries(Middleware):
         self._tell(held, decision, problem)
         self.runtime.counters.failed(held, problem["code"], decision.kind)
         try:
-            report(self.runtime, broker, held, operations.fail(held, decision.kind, problem, decision.delay_ms))
+            report(self.runtime, broker, held, leases.fail(held, decision.kind, problem, decision.delay_ms))
         except LedgerUnavailable:
             log.warning("could not report a failed step before the shutdown", **held.names)
 

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from api.guard import Application
+from api.asgi_types import Application
 
 CUT = object()
 """In a list of chunks: the client leaves here."""

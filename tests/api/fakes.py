@@ -197,6 +197,39 @@ class FakeRepeats:
         self.held.pop(held.name, None)
 
 
+class FakeDestinations:
+    """All that have names, and a route to them all."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = names
+
+    def reach(self, names: Sequence[str]) -> frozenset[str]:
+        routes = {"everywhere": self.names}
+        return frozenset(one for name in names for one in routes.get(name, [name]) if one in self.names)
+
+    def shown(self) -> list[Json]:
+        return [{"name": name, "kind": "destination", "backend": "memory"} for name in self.names]
+
+    async def one(self, name: str) -> Json:
+        if name not in self.names:
+            raise Invalid(f"There is no destination {name!r}.", code="unknown_destination")
+        return {"name": name, "kind": "destination", "backend": "memory", "health": None}
+
+    async def check(self, name: str) -> Json:
+        return {**await self.one(name), "ok": True}
+
+
+class FakeHealth:
+    def __init__(self, service: FakeService) -> None:
+        self._service = service
+
+    async def stats(self) -> Json:
+        return {"jobs": {"queued": len(self._service.jobs_by_id)}}
+
+    async def ready(self) -> Json:
+        return {"ready": self._service.is_ready, "checks": {"redis": {"ok": self._service.is_ready, "detail": ""}}}
+
+
 class FakeService:
     """`full_after` limits each reception, `room_left` the spool; `away` makes the ledger unreachable, `lost_at_accept`
     loses its answer there, which waits while `go_on` is not set."""
@@ -207,6 +240,8 @@ class FakeService:
         self.spans = Spans()
         self.gate = FakeGate(self)
         self.repeats = FakeRepeats(self)
+        self.destinations = FakeDestinations(self.names)
+        self.health = FakeHealth(self)
         self.notes: list[Json] = []
         self.jobs_by_id: dict[str, FakeJob] = {}
         self.receptions: list[FakeReception] = []
@@ -285,10 +320,6 @@ class FakeService:
             source=_source(options.source),
         )
 
-    def reach(self, names: Sequence[str]) -> frozenset[str]:
-        routes = {"everywhere": self.names}
-        return frozenset(one for name in names for one in routes.get(name, [name]) if one in self.names)
-
     def check_webhook(self, url: str) -> None:
         if not url.startswith("https://"):
             raise Invalid("Not possible.", errors=[{"pointer": "/webhook", "detail": "An address is needed."}])
@@ -364,10 +395,10 @@ class FakeService:
         if job.state == "cancelled":
             raise Conflict("A job that is cancelled gets no further destination.")
         for index, name in enumerate(names):
-            if not self.reach([name]):
+            if not self.destinations.reach([name]):
                 where = [{"pointer": f"/destinations/{index}", "detail": "No such destination."}]
                 raise Invalid("There is none.", code="unknown_destination", errors=where)
-        new = sorted(self.reach(names) - set(job.spec.destinations))
+        new = sorted(self.destinations.reach(names) - set(job.spec.destinations))
         job.spec.destinations.extend(new)
         if new:
             self.move(job_id, "queued")
@@ -412,31 +443,14 @@ class FakeService:
                 return
             await job.changed.wait()
 
-    def destinations(self) -> list[Json]:
-        return [{"name": name, "kind": "destination", "backend": "memory"} for name in self.names]
-
-    async def destination(self, name: str) -> Json:
-        if name not in self.names:
-            raise Invalid(f"There is no destination {name!r}.", code="unknown_destination")
-        return {"name": name, "kind": "destination", "backend": "memory", "health": None}
-
-    async def check(self, name: str) -> Json:
-        return {**await self.destination(name), "ok": True}
-
     def note(self, action: str, **fields: str) -> None:
         self.notes.insert(0, {"action": action, **{name: value for name, value in fields.items() if value}})
 
     async def audit_lines(self, *, limit: int, key: str | None, job: str | None) -> list[Json]:
         return [one for one in self.notes if key in (None, one["key"]) and job in (None, one.get("job"))][:limit]
 
-    async def stats(self) -> Json:
-        return {"jobs": {"queued": len(self.jobs_by_id)}}
-
     async def measured(self) -> Found:
         return {"bucketline_jobs": {("queued",): len(self.jobs_by_id)}}
-
-    async def ready(self) -> Json:
-        return {"ready": self.is_ready, "checks": {"redis": {"ok": self.is_ready, "detail": ""}}}
 
     def _find(self, job_id: str, who: Identity = EVERYTHING) -> FakeJob:
         self._reach()

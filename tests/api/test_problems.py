@@ -268,7 +268,7 @@ async def test_what_nobody_foresaw_is_500_without_a_word_of_it(
     async def explode() -> None:
         raise RuntimeError("secret inside")
 
-    service.stats = explode  # type: ignore[assignment]
+    service.health.stats = explode  # type: ignore[assignment]
     answer = await ask("GET", "/v1/stats", headers={"x-request-id": "r-1"})
 
     check(answer, 500, "unexpected")

@@ -12,7 +12,7 @@ from backends.base import Properties
 from backends.body import BytesBody
 from backends.config import load
 from backends.registry import Destination
-from engine import operations
+from engine import upkeep
 from engine.ledger import Ledger
 from tests.command.conftest import Outcome
 from tests.servers import S3Server, Valkey, free_port, serving, write_private
@@ -32,7 +32,7 @@ def service(own_valkey: Callable[[], Valkey], monkeypatch: pytest.MonkeyPatch, t
 @pytest.fixture
 def ledger(service: Valkey) -> Iterator[Ledger]:
     ledger = Ledger(service.url)
-    ledger.run(operations.mark_reconciled(0, seen=0))
+    ledger.run(upkeep.mark_reconciled(0, seen=0))
     yield ledger
     ledger.close()
 

@@ -124,7 +124,7 @@ def test_keys_come_back_from_an_export(command: Command, client: redis.Redis, mo
         (("add", "a", "--to", "medi"), "did you mean media?"),
         (("add", "a", "--prefix", "../x"), "cannot climb"),
         (("add", "a", "--prefix", ""), "cannot be empty"),
-        (("add", "a", "--max-size", "5GB"), "--max-size takes a size"),
+        (("add", "a", "--max-size", "5GB"), "--max-size has no unit 'GB'; write \"5GiB\""),
         (("add", "a", "--bytes-per-day", "0"), "at least 1 byte"),
         (("add", "a", "--jobs", "0"), "--jobs takes a number of at least 1"),
         (("add", "a", "--expires", "soon"), "--expires takes a time"),

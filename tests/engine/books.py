@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from engine import additions, operations
+from engine import additions, leases, operations, upkeep
 from engine.digests import Digest
 from engine.ledger import Ledger
 from engine.models import JOB_OVER, JobSpec, Sidecar, Source, TransferPlan
@@ -105,7 +105,7 @@ class Books(Ledger):
 
     def ask(self, transfer: str | None = None, *, mint: int = 1, seconds: float = 30) -> Lease | str:
         """What a token gets: a lease, or the reason why there is none."""
-        return self.run(operations.lease(transfer or tid(), mint, self._fences(), seconds, POISON))
+        return self.run(leases.lease(transfer or tid(), mint, self._fences(), seconds, POISON))
 
     def lease(self, transfer: str | None = None, *, mint: int = 1, seconds: float = 30) -> Lease:
         found = self.ask(transfer, mint=mint, seconds=seconds)
@@ -118,27 +118,27 @@ class Books(Ledger):
         spec = msgspec.structs.replace(held.spec, source=source, key=key)
         plans = [plan_of(name, parts=parts, window=window, key=key) for name in spec.destinations]
         sidecar = Sidecar(spec=spec, digest=Digest.unread(parts * PART), transfers=plans)
-        return self.run(operations.seen(held, sidecar, range(len(plans)), 600))
+        return self.run(leases.seen(held, sidecar, range(len(plans)), 600))
 
     def begun(self, held: Lease, **changed: str) -> Onward:
-        return self.run(operations.begun(held, SESSION, **changed))
+        return self.run(leases.begun(held, SESSION, **changed))
 
     def record(self, held: Lease, *, proved: bool = True, etag: str = "e") -> Onward:
         packed = pack_receipt(f"{etag}{held.number}", "", held.number, held.attempt)
-        return self.run(operations.record(held, held.part_size, packed, proved))
+        return self.run(leases.record(held, held.part_size, packed, proved))
 
     def settle(self, held: Lease, **said: str) -> Onward:
         known = {"etag": "e", "version": "", "checksum": "crc32c:AAAAAA==", "verified_by": "checksum", **said}
-        return self.run(operations.settle(held, **known))
+        return self.run(leases.settle(held, **known))
 
     def fail(self, held: Lease, kind: str, *, seconds: float = 0, problem: dict[str, Any] = TROUBLE) -> Onward:
-        return self.run(operations.fail(held, kind, problem, int(seconds * 1000)))
+        return self.run(leases.fail(held, kind, problem, int(seconds * 1000)))
 
     def ended(self, held: Lease) -> Onward:
-        return self.run(operations.ended(held))
+        return self.run(leases.ended(held))
 
     def sweep(self, worker: str = "w1", node: str = "n1", limit: int = 200) -> Sweep:
-        return self.run(operations.sweep(worker, {"pid": 1}, node, limit))
+        return self.run(upkeep.sweep(worker, {"pid": 1}, node, limit))
 
     def command(self, action: str, number: int = 1) -> tuple[str, str, list[Any]]:
         return self.run(operations.command(job_id(number), action))

@@ -140,7 +140,7 @@ class Rig:
         incoming = self.spool.receive(spec.id, len(data))
         incoming.write(data)
         digest = incoming.digest()
-        spec, plans = self.desk.finish(spec, digest, b"")
+        spec, plans = self.desk.planning.finish(spec, digest, b"")
         sidecar = Sidecar(spec=spec, digest=digest, accepted_ms=self.books.now_ms, transfers=plans)
         incoming.commit(dumps(sidecar))
         return sidecar

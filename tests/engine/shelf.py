@@ -14,7 +14,7 @@ from backends.body import BytesBody
 from backends.checksums import crc32c, crc32c_text
 from backends.errors import BackendError, IntegrityError, ObjectExists, SessionLost
 from engine.records import Lease, pack_receipt
-from engine.steps import JOB_MARK, Call, Outcome, Step, Work
+from engine.work import JOB_MARK, Call, Outcome, Step, Work
 from tests.engine.books import NOON_MS, PART, job_id, spec_of, tid
 
 EVERYTHING = frozenset({"PutsWhole", "ListsParts", "ListsSessions", "ReadsRanges", "DeletesObjects"})

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine import additions, appendix, operations
+from engine import additions, appendix, deliveries, operations
 from engine.errors import Conflict, EngineError, Invalid, LedgerUnavailable, NotFound, SpoolUnavailable
 from engine.known import known_sidecar
 from engine.models import JOB_OVER, SubmitOptions
@@ -129,7 +129,7 @@ def test_the_end_of_each_run_is_owed_a_webhook(books: Books) -> None:
     assert "satisfied" not in books.job()
     books.finish(tid(1, 1))
 
-    assert sorted(books.run(operations.hooks_of(job_id()))) == [f"{job_id()}.{run}.succeeded" for run in (1, 2)]
+    assert sorted(books.run(deliveries.hooks_of(job_id()))) == [f"{job_id()}.{run}.succeeded" for run in (1, 2)]
 
 
 def test_what_waits_for_the_same_key_has_its_turn(books: Books) -> None:

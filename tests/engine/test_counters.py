@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from api.metrics import written
-from engine import operations
+from engine import notices
 from engine.counters import Counters
 from engine.errors import LedgerUnavailable
 from engine.measures import MEASURES, OUTCOMES, OVERFLOW, REQUEST_BUCKETS, Batch, bound_of, read_counts, read_totals
@@ -40,12 +40,12 @@ def test_a_batch_is_offered_until_it_was_told() -> None:
 
 def test_the_ledger_adds_up_and_knows_a_batch_again(books: Books) -> None:
     batch = Batch("a", 1, {"x\ty": 1.5, "z": 2})
-    assert books.run(operations.count(batch))
-    assert not books.run(operations.count(batch))
-    assert books.run(operations.count(Batch("b", 1, {"z": 3})))
-    assert books.run(operations.count(Batch("a", 2, {"z": 1_000_000_000_000_000})))
+    assert books.run(notices.count(batch))
+    assert not books.run(notices.count(batch))
+    assert books.run(notices.count(Batch("b", 1, {"z": 3})))
+    assert books.run(notices.count(Batch("a", 2, {"z": 1_000_000_000_000_000})))
 
-    assert {name: float(value) for name, value in books.run(operations.counts()).items()} == {
+    assert {name: float(value) for name, value in books.run(notices.counts()).items()} == {
         "x\ty": 1.5, "z": 1_000_000_000_000_005,
     }  # fmt: skip
 

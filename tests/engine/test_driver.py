@@ -8,15 +8,15 @@ import pytest
 
 from backends.config import load
 from backends.errors import AccessDenied, IntegrityError, ShortBody, Unavailable
-from engine import operations
+from engine import leases, operations
 from engine.driver import LeaseLost, perform
 from engine.errors import EngineError
 from engine.plugins_file import PluginsFile
 from engine.records import Lease
 from engine.retry import GivenBack
 from engine.runtime import Errand
-from engine.steps import Begun, Ended, Recorded, Redefined, Settled
 from engine.submission import Desk
+from engine.work import Begun, Ended, Recorded, Redefined, Settled
 from tests.engine.rig import PART, Rig, tap
 
 BIG = bytes(range(256)) * (PART * 2 // 256) + b"the end"
@@ -33,9 +33,9 @@ def done(rig: Rig, job: str) -> Lease:
     outcome = perform(rig.runtime, errand)
     held = errand.lease
     if isinstance(outcome, Begun):
-        rig.books.run(operations.begun(held, outcome.session))
+        rig.books.run(leases.begun(held, outcome.session))
     elif isinstance(outcome, Recorded):
-        rig.books.run(operations.record(held, outcome.size, outcome.packed, outcome.proved))
+        rig.books.run(leases.record(held, outcome.size, outcome.packed, outcome.proved))
     return held
 
 

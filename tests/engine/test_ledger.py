@@ -13,7 +13,7 @@ import msgspec
 import pytest
 import redis
 
-from engine import operations
+from engine import notices, operations, upkeep
 from engine.errors import LedgerUnavailable
 from engine.ledger import PREFIX, AsyncLedger, Ledger, script
 from tests.engine.books import accept_of, job_id
@@ -87,7 +87,7 @@ async def test_both_doors_answer_alike(ledger: Ledger, redis_url: str) -> None:
 def test_the_clock_is_that_of_redis(ledger: Ledger, redis_url: str) -> None:
     with redis.Redis.from_url(redis_url) as client:
         before = client.time()
-        now_ms = ledger.run(operations.stats())["now_ms"]
+        now_ms = ledger.run(notices.stats())["now_ms"]
         after = client.time()
 
     assert before[0] * 1000 + before[1] // 1000 <= now_ms <= after[0] * 1000 + after[1] // 1000
@@ -96,7 +96,7 @@ def test_the_clock_is_that_of_redis(ledger: Ledger, redis_url: str) -> None:
 def test_every_key_has_the_prefix(redis_url: str) -> None:
     found = Ledger(redis_url, prefix="staging:")
     found.run(accept_of())
-    found.run(operations.sweep("w", {}, "n1"))
+    found.run(upkeep.sweep("w", {}, "n1"))
     found.close()
 
     with redis.Redis.from_url(redis_url) as client:
@@ -117,7 +117,7 @@ def test_eight_threads_share_a_door(ledger: Ledger) -> None:
     for thread in threads:
         thread.join()
 
-    assert ledger.run(operations.stats())["jobs"]["queued"] == 160
+    assert ledger.run(notices.stats())["jobs"]["queued"] == 160
 
 
 # -- trouble ----------------------------------------------------------------------------------------------------------
@@ -125,7 +125,7 @@ def test_eight_threads_share_a_door(ledger: Ledger) -> None:
 
 def test_a_redis_that_is_away_is_unavailable() -> None:
     found = Ledger(NOWHERE)
-    for ask in (lambda: found.run(operations.stats()), found.persistence):
+    for ask in (lambda: found.run(notices.stats()), found.persistence):
         with pytest.raises(LedgerUnavailable) as refused:
             ask()
         assert refused.value.retryable
@@ -136,7 +136,7 @@ def test_a_redis_that_is_away_is_unavailable() -> None:
 def test_what_goes_wrong_never_names_the_server() -> None:
     found = Ledger("redis://user:secret@127.0.0.1:1/0")
     with pytest.raises(LedgerUnavailable) as refused:
-        found.run(operations.stats())
+        found.run(notices.stats())
     found.close()
 
     assert "127.0.0.1" not in str(refused.value)
@@ -146,20 +146,20 @@ def test_what_goes_wrong_never_names_the_server() -> None:
 def test_a_redis_that_hangs_is_given_up(silent_url: str) -> None:
     found = Ledger(silent_url, timeout_seconds=0.05)
     with pytest.raises(LedgerUnavailable):
-        found.run(operations.stats())
+        found.run(notices.stats())
     found.close()
 
 
 async def test_the_asynchronous_door_gives_up_too(silent_url: str) -> None:
     async with door(silent_url, timeout_seconds=0.05) as found:
-        for ask in (found.run(operations.stats()), found.events("feed", "$", block_ms=1), found.bounds("feed")):
+        for ask in (found.run(notices.stats()), found.events("feed", "$", block_ms=1), found.bounds("feed")):
             with pytest.raises(LedgerUnavailable):
                 await ask
 
 
 async def test_a_redis_that_is_away_is_unavailable_to_everybody() -> None:
     async with door(NOWHERE) as found:
-        for ask in (found.run(operations.stats()), found.events("feed", "$"), found.bounds("feed")):
+        for ask in (found.run(notices.stats()), found.events("feed", "$"), found.bounds("feed")):
             with pytest.raises(LedgerUnavailable):
                 await ask
 
@@ -174,11 +174,11 @@ def test_a_script_that_redis_refuses_is_unavailable(ledger: Ledger, redis_url: s
 
 
 def test_a_connection_that_was_cut_is_opened_again_unnoticed(ledger: Ledger, redis_url: str) -> None:
-    ledger.run(operations.stats())
+    ledger.run(notices.stats())
     with redis.Redis.from_url(redis_url) as client:
         client.client_kill_filter(_type="normal", skipme=True)
 
-    assert ledger.run(operations.stats())["active"] == 0
+    assert ledger.run(notices.stats())["active"] == 0
 
 
 def test_a_cancelled_request_does_not_spoil_the_next_one(redis_url: str) -> None:
@@ -186,7 +186,7 @@ def test_a_cancelled_request_does_not_spoil_the_next_one(redis_url: str) -> None
 
     async def story() -> None:
         async with door(redis_url) as found:
-            await found.run(operations.stats())
+            await found.run(notices.stats())
             waiting = asyncio.ensure_future(found.events("feed", "$", block_ms=5000))
             await asyncio.sleep(0)
             waiting.cancel()
@@ -211,7 +211,7 @@ def test_insisting_outlives_an_outage(own_valkey: Callable[[], Valkey]) -> None:
             server.start()
         return False
 
-    answer = found.insist(operations.mark_reconciled(), stopped=back_at_the_third_time, pause_seconds=0)
+    answer = found.insist(upkeep.mark_reconciled(), stopped=back_at_the_third_time, pause_seconds=0)
     found.close()
 
     assert answer == 1
@@ -221,7 +221,7 @@ def test_insisting_ends_when_the_process_must_go() -> None:
     found = Ledger(NOWHERE)
     asked: list[bool] = [False, False, True]
     with pytest.raises(LedgerUnavailable):
-        found.insist(operations.stats(), stopped=lambda: asked.pop(0), pause_seconds=0)
+        found.insist(notices.stats(), stopped=lambda: asked.pop(0), pause_seconds=0)
     found.close()
     assert asked == []
 

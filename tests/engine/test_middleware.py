@@ -9,7 +9,7 @@ import pytest
 from dramatiq.middleware import SkipMessage
 
 from backends.errors import AccessDenied, SessionLost, Unavailable
-from engine import operations
+from engine import notices, operations
 from engine.driver import LeaseLost
 from engine.errors import LedgerUnavailable
 from engine.middleware.leasing import renew_forever
@@ -316,7 +316,7 @@ def test_who_lost_the_lease_reports_nothing(rig: Rig) -> None:
     rig.work_all()
 
     assert rig.books.settle(taken[0]).final == "succeeded", "its lease was not taken from it"
-    assert rig.books.run(operations.stats())["jobs"]["failed"] == 0
+    assert rig.books.run(notices.stats())["jobs"]["failed"] == 0
 
 
 def test_a_lease_that_ran_out_is_given_back(rig: Rig) -> None:

@@ -89,5 +89,5 @@ async def test_the_feed_of_an_owner_has_nobody_else_s_jobs(service: AsyncService
 async def test_names_of_routes_and_destinations_lead_to_destinations(service: AsyncService) -> None:
     name = next(iter(service.configuration.destinations))
 
-    assert service.reach([name, "nowhere"]) == {name}
-    assert service.reach([]) == frozenset()
+    assert service.destinations.reach([name, "nowhere"]) == {name}
+    assert service.destinations.reach([]) == frozenset()

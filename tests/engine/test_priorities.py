@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from dramatiq import Message
 
-from engine import operations
+from engine import leases, operations, upkeep
 from engine.ledger import Ledger
 from engine.models import JobSpec, TransferPlan
 from engine.records import Lease, Token
@@ -49,9 +49,9 @@ def test_tokens_travel_in_the_lane_of_their_job(redis_url: str, priority: str, f
     ledger = Ledger(redis_url)
     token = submit(ledger, priority, total=4)
     assert token.lane == first
-    held = ledger.run(operations.lease(token.transfer, token.mint, "fence", 30, {}))
+    held = ledger.run(leases.lease(token.transfer, token.mint, "fence", 30, {}))
     assert isinstance(held, Lease)
-    assert ledger.run(operations.begun(held, {"id": "session"})).lane == parts
+    assert ledger.run(leases.begun(held, {"id": "session"})).lane == parts
     ledger.close()
 
 
@@ -60,7 +60,7 @@ def test_a_lost_token_is_minted_again_in_its_lane(redis_url: str) -> None:
     token = submit(ledger, "low", total=4)
     ledger.client.hset(f"{ledger.prefix}t:{token.transfer}", "tokens", 0)
     ledger.client.zadd(f"{ledger.prefix}active", {token.transfer: 0})
-    found = ledger.run(operations.sweep("worker", {}, "here"))
+    found = ledger.run(upkeep.sweep("worker", {}, "here"))
     assert [one.lane for one in found.tokens] == ["low"]
     ledger.close()
 

@@ -11,7 +11,7 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine import once, operations
+from engine import once, operations, upkeep
 from engine.errors import Conflict, EngineError, LedgerUnavailable
 from engine.models import Once, Sidecar
 from engine.once import Answered
@@ -24,7 +24,7 @@ from tests.engine.serving import received
 
 @pytest.fixture(autouse=True)
 def _compared(books: Books) -> None:
-    books.run(operations.mark_reconciled())
+    books.run(upkeep.mark_reconciled())
 
 
 async def first(service: AsyncService, name: str = "k", fingerprint: str = "f") -> Once:
@@ -192,7 +192,7 @@ async def test_a_redis_that_lost_all(over: bool, service: AsyncService, rig: Rig
     with pytest.raises(LedgerUnavailable):
         await service.repeats.claim("k", "f")
     rig.reconcile()
-    rig.books.run(operations.mark_reconciled())
+    rig.books.run(upkeep.mark_reconciled())
 
     assert (await replayed(service)).jobs == [job]
     assert await refused(service, "another") == "idempotency_mismatch"
@@ -239,7 +239,7 @@ steps = st.lists(
 def test_whatever_happens_there_is_one_job(books: Books, client: redis.Redis, drawn: list[tuple[str, int]]) -> None:
     """Four requests with one key, in any order of steps, any of which may be dead for a while."""
     client.flushall()
-    books.run(operations.mark_reconciled())
+    books.run(upkeep.mark_reconciled())
     numbers = itertools.count(1)
     held: dict[int, Once] = {}
     jobs: dict[int, str] = {}
@@ -276,7 +276,7 @@ def test_whatever_happens_there_is_one_job(books: Books, client: redis.Redis, dr
 
 
 def test_another_payload_is_told_from_the_first(books: Books) -> None:
-    books.run(operations.mark_reconciled())
+    books.run(upkeep.mark_reconciled())
     assert books.run(once.claim(Once("k", "f", "1"), 60, "n1")).word == "mine"
     assert books.run(once.claim(Once("k", "f", "1"), 60, "n1")).word == "mine", "asked again: the answer was lost"
     assert books.run(once.claim(Once("k", "g", "2"), 60, "n1")).word == "other"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import redis
 
-from engine import arrivals, operations
+from engine import arrivals, operations, upkeep
 from engine.ledger import PREFIX
 from engine.models import JOB_OVER, JOB_STATES, JOB_TRANSITIONS
 from tests.engine.books import SESSION, Books, job_id, spec_of, tid
@@ -329,7 +329,7 @@ def test_a_source_that_is_gone_cannot_be_retried(books: Books) -> None:
 
 def test_a_released_file_cannot_be_retried(books: Books) -> None:
     failed(books)
-    books.run(operations.released("n1", {job_id(): 0}))
+    books.run(upkeep.released("n1", {job_id(): 0}))
 
     assert books.command("retry")[0] == "source_gone"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from engine import operations
-from engine.operations import POISON_CRASHES
+from engine import leases
+from engine.leases import POISON_CRASHES
 from engine.records import Lease
 from tests.engine.books import NOON_MS, PART, SESSION, Books, job_id, spec_of, tid
 
@@ -357,7 +357,7 @@ def test_a_renewed_lease_lives_on(books: Books) -> None:
     books.begin()
     held = books.lease()
     books.later(20)
-    assert books.run(operations.renew([held], 30)) == [True]
+    assert books.run(leases.renew([held], 30)) == [True]
 
     books.later(29)
     assert books.ask() == "idle"
@@ -368,12 +368,12 @@ def test_a_lease_of_somebody_else_is_not_renewed(books: Books) -> None:
     books.begin()
     lost, kept = books.lease(), books.lease()
     books.later(20)
-    books.run(operations.renew([kept], 30))
+    books.run(leases.renew([kept], 30))
     books.later(20)
     taken = books.lease()
     assert taken.number == lost.number
 
-    assert books.run(operations.renew([lost, kept, taken], 30)) == [False, True, True]
+    assert books.run(leases.renew([lost, kept, taken], 30)) == [False, True, True]
 
 
 def test_an_expired_lease_that_nobody_took_can_be_renewed(books: Books) -> None:
@@ -382,7 +382,7 @@ def test_an_expired_lease_that_nobody_took_can_be_renewed(books: Books) -> None:
     held = books.lease()
     books.later(300)
 
-    assert books.run(operations.renew([held], 30)) == [True]
+    assert books.run(leases.renew([held], 30)) == [True]
     assert books.ask() == "idle"
 
 
@@ -391,5 +391,5 @@ def test_a_lease_of_a_job_that_is_gone_is_not_renewed(books: Books) -> None:
     held = books.lease()
     books.settle(held)
 
-    assert books.run(operations.renew([held], 30)) == [False]
+    assert books.run(leases.renew([held], 30)) == [False]
     assert books.one().leased == []

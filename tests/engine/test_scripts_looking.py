@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import redis
 
-from engine import operations
+from engine import notices, operations, upkeep
 from engine.endings import FORGOTTEN_RUN
 from engine.ledger import PREFIX
 from engine.models import JOB_STATES
@@ -111,7 +111,7 @@ def test_owners_have_pages_of_their_own(books: Books) -> None:
 
 
 def test_stats_of_nothing(books: Books) -> None:
-    assert books.run(operations.stats()) == {
+    assert books.run(notices.stats()) == {
         "jobs": dict.fromkeys(JOB_STATES, 0), "totals": {}, "active": 0, "workers": [], "now_ms": NOON_MS,
     }  # fmt: skip
 
@@ -123,7 +123,7 @@ def test_stats_count_jobs_bytes_and_transfers(books: Books) -> None:
     books.begin(tid(2))
     books.send(tid(2), 2)
 
-    found = books.run(operations.stats())
+    found = books.run(notices.stats())
 
     assert {state: count for state, count in found["jobs"].items() if count} == {"running": 1, "succeeded": 1}
     assert found["totals"] == {"received": 5 * PART, "sent": 3 * PART, "ended:succeeded": 1}
@@ -141,7 +141,7 @@ def test_states_and_runs_for_reconciliation(books: Books) -> None:
 
 
 def end_of(books: Books, number: int = 1) -> tuple[dict[str, str], list[dict[str, str]]]:
-    (found,) = books.run(operations.dump([job_id(number)]))
+    (found,) = books.run(upkeep.dump([job_id(number)]))
     assert found is not None
     return found
 
@@ -155,7 +155,7 @@ def test_a_dump_has_the_hashes_as_they_are(books: Books) -> None:
 
     assert job == books.job()
     assert transfers == [books.transfer(tid(1, 0)), books.transfer(tid(1, 1))]
-    assert books.run(operations.dump([job_id(2)])) == [None]
+    assert books.run(upkeep.dump([job_id(2)])) == [None]
 
 
 def test_an_end_that_redis_lost_is_put_back(books: Books) -> None:
@@ -165,7 +165,7 @@ def test_an_end_that_redis_lost_is_put_back(books: Books) -> None:
     before = books.read()
     books.server.wipe()
 
-    assert books.run(operations.restore(job_id(), job, transfers))
+    assert books.run(upkeep.restore(job_id(), job, transfers))
 
     after = books.read()
     assert before is not None
@@ -174,7 +174,7 @@ def test_an_end_that_redis_lost_is_put_back(books: Books) -> None:
     assert after.state == "succeeded"
     assert books.run(operations.page("jobs:succeeded", "", 9)) == [job_id()]
     assert books.run(operations.page("owner:bootstrap", "", 9)) == [job_id()]
-    assert not books.run(operations.restore(job_id(), job, transfers)), "now the ledger knows"
+    assert not books.run(upkeep.restore(job_id(), job, transfers)), "now the ledger knows"
 
 
 def test_an_end_rules_over_an_older_state(books: Books) -> None:
@@ -186,7 +186,7 @@ def test_an_end_rules_over_an_older_state(books: Books) -> None:
     books.server.load(older)
     assert books.state() == "running"
 
-    assert books.run(operations.restore(job_id(), job, transfers))
+    assert books.run(upkeep.restore(job_id(), job, transfers))
 
     assert books.state() == "succeeded"
     assert books.ask() == "over"
@@ -200,7 +200,7 @@ def test_an_end_of_an_earlier_run_does_not_rule(books: Books) -> None:
     job, transfers = end_of(books)
     books.command("retry")
 
-    assert not books.run(operations.restore(job_id(), job, transfers))
+    assert not books.run(upkeep.restore(job_id(), job, transfers))
     assert books.state() == "queued"
 
 
@@ -209,7 +209,7 @@ def test_a_restored_failure_can_still_be_retried(books: Books) -> None:
     books.lose()
     job, transfers = end_of(books)
     books.server.wipe()
-    books.run(operations.restore(job_id(), job, transfers))
+    books.run(upkeep.restore(job_id(), job, transfers))
 
     assert books.command("retry")[0] == "done"
     assert books.finish().final == "succeeded"
@@ -223,7 +223,7 @@ def test_a_restored_end_frees_its_key(books: Books) -> None:
     books.server.load(older)
     books.accept(2, key="same", parts=1)
 
-    books.run(operations.restore(job_id(1), job, transfers))
+    books.run(upkeep.restore(job_id(1), job, transfers))
 
     assert books.lease(tid(2)).step == "whole"
 
@@ -233,7 +233,7 @@ def test_a_restored_end_expires_like_any_other(books: Books) -> None:
     books.finish()
     job, transfers = end_of(books)
     books.server.wipe()
-    books.run(operations.restore(job_id(), job, transfers))
+    books.run(upkeep.restore(job_id(), job, transfers))
     books.later(101)
 
     assert books.sweep().forgotten == 1
@@ -247,10 +247,10 @@ def test_a_deletion_rules_over_every_run() -> None:
 
 
 def test_epochs_only_grow(books: Books) -> None:
-    assert books.run(operations.mark_reconciled()) == 1
-    assert books.run(operations.mark_reconciled()) == 2
-    assert books.run(operations.mark_reconciled(40)) == 41
-    assert books.run(operations.mark_reconciled(7)) == 42
+    assert books.run(upkeep.mark_reconciled()) == 1
+    assert books.run(upkeep.mark_reconciled()) == 2
+    assert books.run(upkeep.mark_reconciled(40)) == 41
+    assert books.run(upkeep.mark_reconciled(7)) == 42
 
 
 def test_after_a_rollback_every_transfer_under_way_is_suspect(books: Books) -> None:
@@ -261,7 +261,7 @@ def test_after_a_rollback_every_transfer_under_way_is_suspect(books: Books) -> N
     books.accept(3, parts=1)
     books.finish(tid(3))
 
-    assert books.run(operations.suspect_sessions()) == 2
+    assert books.run(upkeep.suspect_sessions()) == 2
 
     held = books.lease(tid(1))
     assert held.lost_begin
@@ -270,7 +270,7 @@ def test_after_a_rollback_every_transfer_under_way_is_suspect(books: Books) -> N
 
 def test_a_suspect_transfer_that_waits_is_not_cancelled_unseen(books: Books) -> None:
     books.accept(1)
-    books.run(operations.suspect_sessions())
+    books.run(upkeep.suspect_sessions())
 
     assert books.command("cancel")[1] == "cancelling"
     assert books.lease().step == "end"
@@ -278,7 +278,7 @@ def test_a_suspect_transfer_that_waits_is_not_cancelled_unseen(books: Books) -> 
 
 def test_a_begin_that_was_suspect_is_clean_after_its_end(books: Books) -> None:
     books.accept(1)
-    books.run(operations.suspect_sessions())
+    books.run(upkeep.suspect_sessions())
     books.fail(books.lease(), "restart")
     books.ended(books.lease())
 
@@ -289,10 +289,10 @@ def test_a_begin_that_was_suspect_is_clean_after_its_end(books: Books) -> None:
 
 
 def test_a_check_is_noted_for_who_asked_and_as_health(books: Books, client: redis.Redis) -> None:
-    assert books.run(operations.noted_checks("r1")) == (None, {})
+    assert books.run(notices.noted_checks("r1")) == (None, {})
 
-    books.run(operations.note_check("r1", "media", {"ok": True}))
+    books.run(notices.note_check("r1", "media", {"ok": True}))
 
-    assert books.run(operations.noted_checks("r1")) == ({"ok": True}, {"media": {"ok": True}})
-    assert books.run(operations.noted_checks("r2")) == (None, {"media": {"ok": True}})
+    assert books.run(notices.noted_checks("r1")) == ({"ok": True}, {"media": {"ok": True}})
+    assert books.run(notices.noted_checks("r2")) == (None, {"media": {"ok": True}})
     assert 0 < client.ttl(f"{PREFIX}check:r1") <= 600

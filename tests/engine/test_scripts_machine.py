@@ -21,7 +21,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from engine import operations
+from engine import leases, upkeep
 from engine.ledger import PREFIX
 from engine.models import JOB_OVER, JOB_TRANSITIONS, TRANSFER_OVER, TRANSFER_TRANSITIONS
 from engine.records import Lease, Onward, Token
@@ -166,7 +166,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(held=leases)
     def it_is_renewed(self, held: Lease) -> None:
         mine = self._mine(held)
-        assert self.books.run(operations.renew([held], LEASE_SECONDS)) == [mine]
+        assert self.books.run(leases.renew([held], LEASE_SECONDS)) == [mine]
 
     def _see(self, held: Lease) -> Onward:
         return self.books.seen(held, parts=self.parts[self._number(held)], window=self.window, key="same")
@@ -225,7 +225,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule()
     def the_ledger_is_suspected(self) -> None:
-        self.books.run(operations.suspect_sessions())
+        self.books.run(upkeep.suspect_sessions())
 
     @rule(number=st.sampled_from(JOBS))
     def its_acceptance_is_repeated(self, number: int) -> None:
@@ -361,7 +361,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def _work(self, token: Token) -> None:
         while True:
             found = self.books.run(
-                operations.lease(token.transfer, token.mint, self.books._fences(), LEASE_SECONDS, POISON)
+                leases.lease(token.transfer, token.mint, self.books._fences(), LEASE_SECONDS, POISON)
             )
             if isinstance(found, str):
                 return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import redis
 
-from engine import operations
+from engine import leases
 from engine.ledger import PREFIX
 from engine.records import pack_receipt
 from tests.engine.books import PART, Books, job_id, tid
@@ -28,15 +28,15 @@ def test_ten_thousand_parts_stay_under_a_mebibyte(books: Books, client: redis.Re
     books.begin()
     for number in range(1, 101):
         held = books.lease()
-        books.run(operations.record(held, PART, receipt(number), True))
+        books.run(leases.record(held, PART, receipt(number), True))
     # The rest as the scripts would have written it, in one go.
     client.hset(f"{PREFIX}t:{tid()}:receipts", mapping={str(n): receipt(n) for n in range(101, 9_937)})
     client.hset(f"{PREFIX}t:{tid()}", "next", "9937")
     for _ in range(32):
         books.fail(books.lease(), "retry", seconds=60)
-    leases = [books.lease() for _ in range(32)]
+    held_at_once = [books.lease() for _ in range(32)]
 
-    assert len(leases) == 32
+    assert len(held_at_once) == 32
     assert books.one().recorded == 9_936
     assert memory(client, f"t:{tid()}*") < MIB
 

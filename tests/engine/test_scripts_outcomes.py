@@ -6,7 +6,7 @@ import msgspec
 import pytest
 import redis
 
-from engine import operations
+from engine import leases, notices, operations
 from engine.ledger import PREFIX
 from engine.models import TransferPlan
 from engine.records import Onward, unpack_receipt
@@ -54,7 +54,7 @@ def test_a_session_of_somebody_who_was_rescued_is_refused(books: Books) -> None:
     books.later(31)
     books.begun(books.lease())
 
-    assert books.run(operations.begun(lost, {"id": "another"})) == REFUSED
+    assert books.run(leases.begun(lost, {"id": "another"})) == REFUSED
     assert msgspec.json.decode(books.transfer()["session"]) == SESSION
 
 
@@ -73,20 +73,20 @@ def test_begin_s_failures_are_forgotten_when_it_succeeds(books: Books) -> None:
 def test_a_chosen_key_outlives_who_chose_it(books: Books) -> None:
     books.accept(parts=1)
     held = books.lease()
-    assert books.run(operations.choose(held, "key-1-1", "memory://media/key-1-1"))
+    assert books.run(leases.choose(held, "key-1-1", "memory://media/key-1-1"))
     books.later(31)
 
     again = books.lease()
 
     assert (again.key, again.url) == ("key-1-1", "memory://media/key-1-1")
-    assert not books.run(operations.choose(held, "key-1-2", "x")), "only who holds the lease may choose"
+    assert not books.run(leases.choose(held, "key-1-2", "x")), "only who holds the lease may choose"
 
 
 def test_a_chosen_key_claims_what_was_asked_for(books: Books) -> None:
     """Two jobs that rename must not choose at the same time."""
     books.accept(1, key="same")
     books.accept(2, key="same")
-    books.run(operations.choose(books.lease(tid(1)), "same-1", "x"))
+    books.run(leases.choose(books.lease(tid(1)), "same-1", "x"))
 
     assert books.ask(tid(2)) == "idle"
 
@@ -105,7 +105,7 @@ def test_a_destination_that_is_defined_anew_gets_the_transfer_again(books: Books
     books.send()
     held = books.lease()
 
-    onward = books.run(operations.redefine(held, anew()))
+    onward = books.run(leases.redefine(held, anew()))
 
     assert (onward.fresh, onward.lane) == (True, "small")
     assert books.one().recorded == 0
@@ -123,10 +123,10 @@ def test_whoever_else_worked_on_the_old_definition_is_refused(books: Books) -> N
     books.accept(parts=3, window=2)
     books.begin()
     first, second = books.lease(), books.lease()
-    books.run(operations.redefine(first, anew()))
+    books.run(leases.redefine(first, anew()))
 
     assert not books.record(second).fresh
-    assert not books.run(operations.redefine(second, anew())).fresh, "once is enough"
+    assert not books.run(leases.redefine(second, anew())).fresh, "once is enough"
     assert books.lease().step == "begin"
 
 
@@ -136,7 +136,7 @@ def test_a_redefined_transfer_waits_for_its_new_key(books: Books) -> None:
     books.accept(1)
     books.later(-3600)
 
-    books.run(operations.redefine(books.lease(tid(1)), anew()))
+    books.run(leases.redefine(books.lease(tid(1)), anew()))
 
     assert books.ask(tid(1)) == "idle"
     assert books.lease(tid(2)).step == "part"
@@ -148,7 +148,7 @@ def test_a_transfer_that_ends_is_not_begun_again_elsewhere(books: Books) -> None
     held = books.lease()
     books.command("cancel")
 
-    assert not books.run(operations.redefine(held, anew())).fresh
+    assert not books.run(leases.redefine(held, anew())).fresh
 
 
 # -- lanes ------------------------------------------------------------------------------------------------------------
@@ -185,10 +185,10 @@ def test_a_receipt_is_the_record_that_a_part_is_stored(books: Books) -> None:
 
     books.record(held, etag="abc")
 
-    receipts = books.run(operations.receipts(tid()))
+    receipts = books.run(leases.receipts(tid()))
     assert {number: unpack_receipt(packed) for number, packed in receipts.items()} == {1: ("abc1", "", 1, 1)}
     assert books.transfer()["sent"] == str(PART)
-    assert books.run(operations.stats())["totals"]["sent"] == PART
+    assert books.run(notices.stats())["totals"]["sent"] == PART
 
 
 def test_a_report_that_arrives_twice_counts_once(books: Books) -> None:
@@ -298,11 +298,11 @@ def test_progress_in_quick_succession_is_owed_and_told_by_flush(books: Books, cl
     assert books.record(books.lease()).owed
     assert len(kinds(client)) == before
 
-    assert books.run(operations.flush([job_id()])) == 1
+    assert books.run(leases.flush([job_id()])) == 1
     (_, fields), *_ = client.xrevrange(f"{PREFIX}job:{job_id()}:events", count=1)
     told = msgspec.json.decode(fields[b"d"])
     assert (fields[b"k"], told["sent"], told["transfers"][0]["parts"]["sent"]) == (b"progress", 2 * PART, 2)
-    assert books.run(operations.flush([job_id()])) == 0, "it is told once"
+    assert books.run(leases.flush([job_id()])) == 0, "it is told once"
 
 
 def test_owed_progress_of_who_died_is_told_by_the_sweeper(books: Books, client: redis.Redis) -> None:
@@ -321,7 +321,7 @@ def test_the_end_leaves_nothing_owed(books: Books, client: redis.Redis) -> None:
     books.accept(parts=2, window=1)
     books.finish()
 
-    assert books.run(operations.flush([job_id()])) == 0
+    assert books.run(leases.flush([job_id()])) == 0
     assert kinds(client)[-1] == "end"
 
 
@@ -440,7 +440,7 @@ def test_a_job_s_bytes_are_those_of_its_slowest_transfer_that_lives(books: Books
     books.begin(tid(1, 1))
     books.send(tid(1, 0), 3)
     books.send(tid(1, 1), 1)
-    books.run(operations.flush([job_id()]))
+    books.run(leases.flush([job_id()]))
 
     def told() -> int:
         (_, fields), *_ = client.xrevrange(f"{PREFIX}job:{job_id()}:events", count=1)
@@ -511,7 +511,7 @@ def test_what_was_shown_as_sent_is_never_taken_back_by_a_restart(books: Books) -
     books.ended(books.lease())
     books.begin()
     books.send()
-    books.run(operations.flush([job_id()]))
+    books.run(leases.flush([job_id()]))
 
     client = books.server.client  # type: ignore[attr-defined]
     sent = [msgspec.json.decode(fields[b"d"])["sent"] for _, fields in client.xrange(f"{PREFIX}job:{job_id()}:events")]

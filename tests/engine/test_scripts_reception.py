@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from engine import arrivals, operations
+from engine import arrivals, notices, operations
 from engine.models import JOB_STATES
 from tests.engine.books import NOON_MS, PART, Books, accept_of, job_id, spec_of, tid
 
@@ -210,7 +210,7 @@ def test_totals_grow_once_per_job(books: Books) -> None:
     books.accept()
     books.accept()
 
-    assert books.run(operations.stats())["totals"] == {"received": 3 * PART}
+    assert books.run(notices.stats())["totals"] == {"received": 3 * PART}
 
 
 def test_the_answer_of_accept_is_what_read_says(books: Books) -> None:

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 import redis
 
-from engine import arrivals, operations
+from engine import arrivals, notices, operations, upkeep
 from engine.ledger import PREFIX
 from engine.records import Token
 from tests.engine.books import NOON_MS, Books, job_id, spec_of, tid
@@ -146,7 +146,7 @@ def test_a_full_queue_gets_no_more_tokens(books: Books) -> None:
     books.begin(tid(2))
     books.later(60)
 
-    full = books.run(operations.sweep("w1", {}, "n1", 200, (0, 0)))
+    full = books.run(upkeep.sweep("w1", {}, "n1", 200, (0, 0)))
     assert full.tokens == []
 
     books.later(60)
@@ -234,7 +234,7 @@ def test_whoever_ended_a_job_has_a_moment_to_look_after_its_file(books: Books) -
 def test_a_file_that_was_released_is_not_named_again(books: Books) -> None:
     books.accept(parts=1)
     books.finish()
-    books.run(operations.released("n1", {job_id(): 0}))
+    books.run(upkeep.released("n1", {job_id(): 0}))
     books.later(60)
 
     assert books.sweep().releasable == []
@@ -245,7 +245,7 @@ def test_a_file_that_is_kept_is_named_when_its_time_is_over(books: Books) -> Non
     books.accept(parts=1)
     books.lose()
     until = int(books.job()["until"])
-    books.run(operations.released("n1", {job_id(): until}))
+    books.run(upkeep.released("n1", {job_id(): until}))
     books.later(599)
     assert books.sweep().releasable == []
 
@@ -259,7 +259,7 @@ def test_a_retry_that_came_first_keeps_the_file(books: Books) -> None:
     until = books.job()["until"]
     books.command("retry")
 
-    books.run(operations.released("n1", {job_id(): 0}))
+    books.run(upkeep.released("n1", {job_id(): 0}))
 
     books.lose()
     assert books.job()["until"] == until
@@ -286,10 +286,10 @@ def test_a_worker_that_sweeps_is_seen(books: Books) -> None:
     books.later(14)
     books.sweep(worker="n1:8")
 
-    (seven, eight) = sorted(books.run(operations.stats())["workers"], key=lambda one: one["name"])
+    (seven, eight) = sorted(books.run(notices.stats())["workers"], key=lambda one: one["name"])
     assert (seven["name"], seven["seen_ms"], seven["pid"]) == ("n1:7", NOON_MS, 1)
     books.later(2)
-    assert [one["name"] for one in books.run(operations.stats())["workers"]] == [eight["name"]]
+    assert [one["name"] for one in books.run(notices.stats())["workers"]] == [eight["name"]]
 
 
 def test_a_sweeper_hears_of_its_round_before(books: Books) -> None:
@@ -301,7 +301,7 @@ def test_a_sweeper_hears_of_its_round_before(books: Books) -> None:
 
 def test_a_sweeper_hears_of_the_epoch(books: Books) -> None:
     assert books.sweep().epoch is None
-    books.run(operations.mark_reconciled())
+    books.run(upkeep.mark_reconciled())
     assert books.sweep().epoch == 1
 
 

@@ -9,8 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine import operations
-from engine import service as module
+from engine import notices, operations
 from engine.actors import check_result
 from engine.errors import Conflict, EngineError, Invalid, LedgerUnavailable, NotFound, SpoolFull
 from engine.models import JOB_STATES, Sidecar, SubmitOptions
@@ -258,7 +257,7 @@ async def test_a_path_that_vanished_is_refused(service: AsyncService, rig: Rig, 
 
 
 async def test_destinations_as_configured(service: AsyncService) -> None:
-    media, archive = service.destinations()
+    media, archive = service.destinations.shown()
 
     assert (media["name"], media["backend"], media["default"], media["kind"]) == (
         "media",
@@ -271,17 +270,17 @@ async def test_destinations_as_configured(service: AsyncService) -> None:
 
 
 async def test_a_destination_has_the_result_of_its_last_check(service: AsyncService, rig: Rig) -> None:
-    assert (await service.destination("media"))["health"] is None
+    assert (await service.destinations.one("media"))["health"] is None
 
-    rig.books.run(operations.note_check("r", "media", check_result(rig.runtime, "media")))
+    rig.books.run(notices.note_check("r", "media", check_result(rig.runtime, "media")))
 
-    health = (await service.destination("media"))["health"]
+    health = (await service.destinations.one("media"))["health"]
     assert health["ok"]
     assert all(step["ok"] for step in health["steps"])
 
 
 async def test_a_destination_that_is_none(service: AsyncService) -> None:
-    for ask in (service.destination("nowhere"), service.check("nowhere")):
+    for ask in (service.destinations.one("nowhere"), service.destinations.check("nowhere")):
         with pytest.raises(NotFound) as refused:
             await ask
         assert refused.value.code == "unknown_destination"
@@ -289,11 +288,11 @@ async def test_a_destination_that_is_none(service: AsyncService) -> None:
 
 async def test_a_check_is_done_by_a_worker(service: AsyncService, drawer: Drawer, rig: Rig) -> None:
     def ask_check(destination: str, request: str) -> None:
-        rig.books.run(operations.note_check(request, destination, check_result(rig.runtime, destination)))
+        rig.books.run(notices.note_check(request, destination, check_result(rig.runtime, destination)))
 
     drawer.ask_check = ask_check  # type: ignore[method-assign]
 
-    found = await service.check("media")
+    found = await service.destinations.check("media")
 
     assert found["ok"]
     assert found["health"]["ok"]
@@ -301,10 +300,10 @@ async def test_a_check_is_done_by_a_worker(service: AsyncService, drawer: Drawer
 
 
 async def test_a_check_that_nobody_answers(service: AsyncService, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CHECK_SECONDS", 0)
+    monkeypatch.setattr("engine.destinations.CHECK_SECONDS", 0)
 
     with pytest.raises(EngineError) as refused:
-        await service.check("media")
+        await service.destinations.check("media")
     assert refused.value.code == "check_timeout"
     assert refused.value.retryable
 
@@ -324,7 +323,7 @@ async def test_stats_in_numbers(service: AsyncService, rig: Rig) -> None:
     rig.work(f"{job}/0")
     rig.books.sweep(worker="n1:7")
 
-    found = await service.stats()
+    found = await service.health.stats()
 
     assert set(found["jobs"]) == set(JOB_STATES)
     assert (found["jobs"]["running"], found["bytes"]) == (1, {"received": len(BIG), "sent": 0})
@@ -334,9 +333,9 @@ async def test_stats_in_numbers(service: AsyncService, rig: Rig) -> None:
 
 
 async def test_ready_with_redis_a_spool_and_a_worker(service: AsyncService, rig: Rig) -> None:
-    before = await service.ready()
+    before = await service.health.ready()
     rig.books.sweep()
-    after = await service.ready()
+    after = await service.health.ready()
 
     assert (before["ready"], before["checks"]["workers"]["ok"]) == (False, False)
     assert after["ready"]
@@ -349,7 +348,7 @@ async def test_not_ready_without_redis(service: AsyncService) -> None:
 
     service.ledger.run = away  # type: ignore[method-assign]
 
-    found = await service.ready()
+    found = await service.health.ready()
 
     assert not found["ready"]
     assert (found["checks"]["redis"]["ok"], found["checks"]["spool"]["ok"]) == (False, True)
@@ -362,7 +361,7 @@ async def test_not_ready_with_a_full_spool(service: AsyncService, rig: Rig) -> N
     await submitted(service, b"")
     service.spool._space.announce("x", 1)
 
-    found = await service.ready()
+    found = await service.health.ready()
 
     assert (found["ready"], found["checks"]["spool"]["ok"]) == (False, False)
     with pytest.raises(SpoolFull):

@@ -10,9 +10,12 @@ import pytest
 from backends.base import ObjectInfo
 from backends.checksums import crc32c, crc32c_text
 from backends.errors import AccessDenied, BackendError, IntegrityError, ObjectExists, SessionLost, TimedOut, Unavailable
+from engine.conflicts import RENAMES, numbered
 from engine.errors import SourceCorrupt
 from engine.records import unpack_receipt
-from engine.steps import CLOCK_SKEW_MS, JOB_MARK, RENAMES, Begun, Ended, Recorded, Settled, Step, numbered, step_of
+from engine.steps import step_of
+from engine.strays import CLOCK_SKEW_MS
+from engine.work import JOB_MARK, Begun, Ended, Recorded, Settled, Step
 from tests.engine.books import NOON_MS, PART, job_id
 from tests.engine.shelf import (
     ALL,

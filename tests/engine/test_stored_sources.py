@@ -12,7 +12,7 @@ from backends.base import MIB, Properties
 from backends.body import BytesBody
 from backends.config import load
 from backends.errors import AccessDenied, Throttled
-from engine import operations
+from engine import operations, upkeep
 from engine.errors import Conflict, Invalid
 from engine.models import Sidecar, SubmitOptions
 from engine.plugins_file import PluginsFile
@@ -389,7 +389,7 @@ async def test_a_job_that_redis_lost_after_the_look_keeps_its_content(
 async def test_a_look_that_redis_forgot_is_read_from_the_disk(service: AsyncService, rig: Rig, drawer: Drawer) -> None:
     put(rig, "film.mp4")
     job = await submit(service, rig, key="copy")
-    before = rig.books.run(operations.dump([job]))[0]
+    before = rig.books.run(upkeep.dump([job]))[0]
     assert before is not None
     rig.work(f"{job}/0")
     sidecar = msgspec.json.decode(rig.spool.read_sidecar(job) or b"", type=Sidecar)
@@ -397,7 +397,8 @@ async def test_a_look_that_redis_forgot_is_read_from_the_disk(service: AsyncServ
     unseen = msgspec.json.decode(before[0]["spec"], type=type(sidecar.spec))
     rig.books.run(
         operations.accept_sidecar(
-            msgspec.structs.replace(sidecar, spec=unseen, transfers=service.desk.unplanned(unseen)), rig.settings
+            msgspec.structs.replace(sidecar, spec=unseen, transfers=service.desk.planning.unplanned(unseen)),
+            rig.settings,
         )
     )
     put(rig, "film.mp4", b"another film")

@@ -15,11 +15,13 @@ import pytest
 from backends import checksums
 from backends.base import Properties
 from backends.config import Configuration, load
+from engine.announced import wanted_digests
+from engine.attributes import MAX_LABELS
 from engine.config import Settings
 from engine.digests import Digest, Digester
 from engine.errors import ChecksumMismatch, Invalid, TooLarge
 from engine.models import JobSpec, SubmitOptions
-from engine.submission import MAX_DESTINATIONS, MAX_LABELS, Desk, wanted_digests
+from engine.submission import MAX_DESTINATIONS, Desk
 
 NOON = 1_795_435_200.0  # 2026-11-23T12:00:00Z
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(32)
@@ -161,12 +163,12 @@ def test_the_content_type_is_guessed_only_when_it_is_not_given(desk: Desk) -> No
 )
 def test_bytes_tell_the_content_type_where_the_name_does_not(desk: Desk, head: bytes, content_type: str) -> None:
     """But nothing that a browser would run: who uploads a page must not have it served as one."""
-    finished, _ = desk.finish(prepared(desk), digest_of(head), head)
+    finished, _ = desk.planning.finish(prepared(desk), digest_of(head), head)
     assert finished.content_type == content_type
 
 
 def test_bytes_have_no_say_where_the_name_tells(desk: Desk) -> None:
-    finished, _ = desk.finish(prepared(desk, name="a.txt"), digest_of(PNG), PNG)
+    finished, _ = desk.planning.finish(prepared(desk, name="a.txt"), digest_of(PNG), PNG)
     assert finished.content_type == "text/plain"
 
 
@@ -342,7 +344,7 @@ def test_a_body_of_unknown_length_is_judged_when_it_is_there(desk: Desk) -> None
     spec = prepared(desk, destinations=["small"])
 
     with pytest.raises(Invalid) as refused:
-        desk.finish(spec, digest_of(bytes((1 << 20) + 1)), b"")
+        desk.planning.finish(spec, digest_of(bytes((1 << 20) + 1)), b"")
 
     assert refused.value.errors[0]["pointer"] == "/destinations/0"
 
@@ -401,7 +403,7 @@ def test_what_is_no_readable_file_is_refused(desk_with: Callable[..., Desk], all
 def test_every_destination_gets_its_plan(desk: Desk) -> None:
     spec = prepared(desk, destinations=["archive", "media", "small"], key="a/b")
 
-    _, plans = desk.finish(spec, digest_of(bytes(200_000)), b"")
+    _, plans = desk.planning.finish(spec, digest_of(bytes(200_000)), b"")
 
     assert [(plan.destination, plan.key, plan.total, plan.whole) for plan in plans] == [
         ("archive", "a/b", 4, False),
@@ -421,7 +423,7 @@ def test_a_key_made_of_the_content_is_known_at_the_end(desk: Desk) -> None:
     assert spec.key is None
     assert wanted_digests(spec) == {"sha256"}
 
-    finished, plans = desk.finish(spec, digest_of(b"content", "sha256"), b"")
+    finished, plans = desk.planning.finish(spec, digest_of(b"content", "sha256"), b"")
 
     expected = f"{hashlib.sha256(b'content').hexdigest()}/{checksums.crc32c(b'content'):08x}.txt"
     assert finished.key == expected
@@ -432,7 +434,7 @@ def test_a_key_made_of_labels_and_content_is_checked_at_the_end(desk: Desk) -> N
     spec = prepared(desk, key_template="{label.dir}/{crc32c}", labels={"dir": ".."})
 
     with pytest.raises(Invalid) as refused:
-        desk.finish(spec, digest_of(b"content"), b"")
+        desk.planning.finish(spec, digest_of(b"content"), b"")
 
     assert refused.value.errors[0]["pointer"] == "/key"
 
@@ -448,15 +450,15 @@ def test_the_announced_checksum_must_be_that_of_the_bytes(desk: Desk, checksum: 
     spec = prepared(desk, checksum=checksum)
     wanted = wanted_digests(spec)
 
-    desk.finish(spec, digest_of(b"content", *wanted), b"")
+    desk.planning.finish(spec, digest_of(b"content", *wanted), b"")
     with pytest.raises(ChecksumMismatch, match="nothing was kept"):
-        desk.finish(spec, digest_of(b"c0ntent", *wanted), b"")
+        desk.planning.finish(spec, digest_of(b"c0ntent", *wanted), b"")
 
 
 def test_a_destination_that_went_away_meanwhile(desk: Desk) -> None:
     spec = msgspec.structs.replace(prepared(desk), destinations=["gone"])
 
     with pytest.raises(Invalid) as refused:
-        desk.finish(spec, digest_of(b""), b"")
+        desk.planning.finish(spec, digest_of(b""), b"")
 
     assert refused.value.code == "unknown_destination"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import redis
 
-from engine import arrivals, operations
+from engine import arrivals, operations, upkeep
 from engine.errors import LedgerUnavailable
 from engine.sweeper import RECONCILE_SECONDS, SWEEP_SECONDS, TOKENS_ALWAYS, TOKENS_PER_THREAD, Sweeper
 from tests.engine.rig import PART, Rig
@@ -261,7 +261,7 @@ def test_an_outage_in_the_middle_of_a_comparison_is_made_up_for(rig: Rig) -> Non
     with pytest.raises(LedgerUnavailable):
         sweeper.round()
     rig.books.run = run  # type: ignore[method-assign]
-    assert run(operations.sweep("n1:2", {}, "n1")).epoch is None, "what was not compared is not trusted"
+    assert run(upkeep.sweep("n1:2", {}, "n1")).epoch is None, "what was not compared is not trusted"
 
     rig.books.later(1)
     sweeper.round()

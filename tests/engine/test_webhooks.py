@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
 from backends.transport import retry_after
-from engine import operations
+from engine import deliveries
 from engine.config import Settings
 from engine.hook_views import KEPT, Attempt, Delivery, Standing, delivery_view, read_delivery, read_standing, replayed
 from engine.ledger import PREFIX
@@ -140,9 +140,9 @@ class Deliveries(RuleBasedStateMachine):
 
     @rule(target=tries, limit=st.integers(1, 3))
     def a_worker_claims(self, limit: int) -> Any:
-        due = self.books.run(operations.due_hooks(limit, CLAIM_SECONDS))
+        due = self.books.run(deliveries.due_hooks(limit, CLAIM_SECONDS))
         assert not {name for name, _ in due} & set(self.ended), "what has ended is tried again"
-        assert not {name for name, _ in self.books.run(operations.due_hooks(9, CLAIM_SECONDS))} & {n for n, _ in due}
+        assert not {name for name, _ in self.books.run(deliveries.due_hooks(9, CLAIM_SECONDS))} & {n for n, _ in due}
         return multiple(*((name, standing, self.books.now_ms) for name, standing in due))
 
     @rule(
@@ -159,7 +159,7 @@ class Deliveries(RuleBasedStateMachine):
         name, found, begun = held
         new, delay = decide(read_standing(found), Attempt(begun, *answer), FEW, jitter, after)
         counts = self._standing()[name] == found
-        assert self.books.run(operations.note_hook(name, dumps(new), delay, found)) == counts
+        assert self.books.run(deliveries.note_hook(name, dumps(new), delay, found)) == counts
         if counts and new.state in OVER:
             self.ended[name] = dumps(new).decode()
         elif counts:
@@ -171,7 +171,7 @@ class Deliveries(RuleBasedStateMachine):
     @rule(number=st.integers(0, 1))
     def a_user_wants_it_again(self, number: int) -> None:
         name = self.names[number]
-        assert self.books.run(operations.note_hook(name, replayed(self._standing()[name]), 0))
+        assert self.books.run(deliveries.note_hook(name, replayed(self._standing()[name]), 0))
         self.ended.pop(name, None)
 
     @rule(seconds=st.sampled_from([0.01, 4, 31, 36, 3_700]))
@@ -205,7 +205,7 @@ class Deliveries(RuleBasedStateMachine):
             return
         for _ in range(2 * (len(FEW) + 1)):
             self.books.later(HOUR)
-            for name, found in self.books.run(operations.due_hooks(9, CLAIM_SECONDS)):
+            for name, found in self.books.run(deliveries.due_hooks(9, CLAIM_SECONDS)):
                 attempt = Attempt(self.books.now_ms, None, "No answer.")
                 self.a_try_is_over((name, found, attempt.at_ms), (None, attempt.error), None, 0.5)
         assert sorted(self.ended) == self.names

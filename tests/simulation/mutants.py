@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from backends.errors import BackendError
-from engine import operations
+from engine import leases
 from engine.driver import perform
 from engine.records import Lease, pack_receipt
 from engine.runtime import Errand, Runtime
-from engine.steps import Settled
+from engine.work import Settled
 from tests.simulation.servers import Patch
 
 Swap = tuple[str, str, Any]
@@ -54,13 +54,13 @@ SOUND = Mutant("none")
 
 
 def _nobody_looks(work: Any, instead: BackendError | None = None) -> Any:
-    """`_ours` that never finds anything."""
+    """`ours` that never finds anything."""
     yield from ()
     return None
 
 
 def _everything_is_fine(work: Any, info: Any, *, proved: bool) -> Any:
-    """`_verified` that believes every provider."""
+    """`verified` that believes every provider."""
     yield from ()
     return Settled(info, "", "faith", "")
 
@@ -73,7 +73,7 @@ def _record_first(runtime: Runtime, errand: Errand) -> Any:
     offset = (held.number - 1) * held.part_size
     body = runtime.source(held).body(offset, min(held.part_size, held.size - offset))
     packed = pack_receipt(f'"{body.crc32c or 0:08x}"', "", body.crc32c, held.attempt)
-    runtime.ledger.run(operations.record(held, body.size, packed, False))
+    runtime.ledger.run(leases.record(held, body.size, packed, False))
     perform(runtime, errand)
     return None
 
@@ -106,9 +106,12 @@ MUTANTS = [
             )
         },
     ),
-    Mutant("nobody looks whether complete had an effect", swaps=(("engine.steps", "_ours", _nobody_looks),)),
+    Mutant("nobody looks whether complete had an effect", swaps=(("engine.steps", "ours", _nobody_looks),)),
     Mutant("a part is recorded before it is sent", swaps=(("tests.simulation.workers", "perform", _record_first),)),
-    Mutant("what is stored is not verified", swaps=(("engine.steps", "_verified", _everything_is_fine),)),
+    Mutant(
+        "what is stored is not verified",
+        swaps=tuple((f"engine.{module}", "verified", _everything_is_fine) for module in ("steps", "verification")),
+    ),
     Mutant("ends on disk are not looked at", swaps=(("engine.reconcile", "_ends", _never),)),
     Mutant("nothing is reconciled", swaps=(("engine.sweeper", "reconcile", _no_report),)),
     Mutant(

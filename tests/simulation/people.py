@@ -92,7 +92,7 @@ class Api:
 
     def _sent_early(self, case: Case, spec: JobSpec) -> JobSpec | None:
         """A file whose parts go while the rest of it comes; None when it is not of that kind."""
-        found = self.desk.early(spec, len(case.data), b"")
+        found = self.desk.planning.early(spec, len(case.data), b"")
         if found is None:
             return None
         case.spec, case.plans = found
@@ -130,7 +130,7 @@ class Api:
 
     def _accept(self, case: Case, spec: JobSpec, *, early: bool = False) -> None:
         digest = digest_of(case.data)
-        spec, plans = self.desk.finish(spec, digest, b"")
+        spec, plans = self.desk.planning.finish(spec, digest, b"")
         case.spec, case.plans = spec, plans
         settings = self.world.settings
         now = int(time.time() * 1000)
@@ -156,7 +156,7 @@ class Api:
         self._mint(answer.tokens)
 
     def _accept_distant(self, case: Case, spec: JobSpec) -> None:
-        case.plans = self.desk.unplanned(spec)
+        case.plans = self.desk.planning.unplanned(spec)
         now = int(time.time() * 1000)
         sidecar = Sidecar(spec=spec, digest=Digest.unread(0), accepted_ms=now, transfers=case.plans)
         self.spool.accept_path(spec.id, dumps(sidecar))
@@ -196,7 +196,7 @@ class Api:
             additions.check_open(record)
             if additions.new_destinations(self.desk, record, [name]):
                 additions.check_source(record)
-                plans = self.desk.plans_for(record.spec, [name], int(record.fields["size"]))
+                plans = self.desk.planning.plans_for(record.spec, [name], int(record.fields["size"]))
                 if name not in [plan.destination for plan in case.plans]:
                     case.plans = [*case.plans, *plans]
                 wish = additions.wish_of(record, plans, int(time.time() * 1000))

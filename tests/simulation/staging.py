@@ -233,7 +233,7 @@ class HalfBytes:
 
 
 class StagedBytes:
-    """A staged file as workers read it; it fits `engine.steps.Source`."""
+    """A staged file as workers read it; it fits `engine.work.Source`."""
 
     def __init__(self, disk: Disk, job: str, digest: Digest) -> None:
         self.disk = disk

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dramatiq import Message
 from dramatiq.middleware import SkipMessage
 
-from engine import operations
+from engine import leases
 from engine.driver import perform
 from engine.endings import lay_to_rest
 from engine.errors import EngineError, LedgerUnavailable
@@ -190,6 +190,6 @@ class Worker:
                 jobs = set(self.runtime.owed)
                 self.runtime.owed.clear()
                 try:
-                    self.runtime.ledger.run(operations.flush(sorted(jobs)))
+                    self.runtime.ledger.run(leases.flush(sorted(jobs)))
                 except LedgerUnavailable:
                     self.runtime.owed |= jobs

@@ -41,9 +41,12 @@ FOREIGN = {
 
 # The layers inside the engine: pure modules know no effects, and effects know nothing of those who orchestrate them.
 PURE = {"models", "planner", "retry", "errors", "config", "keys", "digests", "records", "operations", "steps", "views",
-    "content_types", "access", "admission", "once", "sums", "hook_views", "arrivals", "measures",
+    "content_types", "access", "admission", "once", "sums", "hook_views", "arrivals", "measures", "faults", "announced",
+    "attributes", "refusals", "planning", "work", "strays", "verification", "conflicts",
+    "leases", "upkeep", "deliveries", "notices", "setting_values",
 }  # fmt: skip
 EFFECTS = {
+    "record_files",
     "layout",
     "disk",
     "space",
@@ -73,7 +76,7 @@ EFFECTFUL = QUEUE | CLOUD | SERVER | {
     "asyncio", "threading", "subprocess", "multiprocessing", "socket", "select", "time", "random", "secrets", "shutil",
     "tempfile", "os", "httpx", "structlog", "uuid_utils",
 }  # fmt: skip
-READS_ITS_SURROUNDINGS = {"config": {"os", "socket"}}
+READS_ITS_SURROUNDINGS = {"config": {"os", "socket"}, "setting_values": {"os"}}
 """`Settings.from_env` is where the environment and the host's name are read, when it is called."""
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.config import Settings, SettingsError, next_database, parse_size, without_password
+from engine.config import Settings, SettingsError, next_database, without_password
 
 
 def faults(environ: dict[str, str], **overrides: object) -> list[str]:
@@ -89,28 +89,14 @@ def test_a_broker_of_its_own_is_taken_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "size"),
-    [("0", 0), ("7", 7), ("7B", 7), ("64KiB", 65536), ("16 MiB", 1 << 24), ("1GiB", 1 << 30), ("2TiB", 1 << 41)],
-)
-def test_sizes(text: str, size: int) -> None:
-    assert parse_size(text) == size
-
-
-@pytest.mark.parametrize("text", ["", "MiB", "-1", "1.5GiB", "5 MB", "5mib", "1e6", "x"])
-def test_what_is_no_size(text: str) -> None:
-    with pytest.raises(ValueError, match="KiB, MiB, GiB or TiB"):
-        parse_size(text)
-
-
-@pytest.mark.parametrize(
     ("variable", "value", "expected"),
     [
         ("BUCKETLINE_LEASE_SECONDS", "soon", "a whole number from 1 to 3,600"),
         ("BUCKETLINE_LEASE_SECONDS", "0", "a whole number from 1 to 3,600"),
         ("BUCKETLINE_RETAIN_SECONDS", "-1", "a whole number"),
-        ("BUCKETLINE_SPOOL_LIMIT", "10GB", "KiB, MiB, GiB or TiB"),
+        ("BUCKETLINE_SPOOL_LIMIT", "10GB", 'write "10GiB"'),
         ("BUCKETLINE_SPOOL_LIMIT", "0", "at least 1 byte"),
-        ("BUCKETLINE_MAX_SIZE", "huge", "KiB, MiB, GiB or TiB"),
+        ("BUCKETLINE_MAX_SIZE", "huge", 'such as "16MiB"'),
         ("BUCKETLINE_DURABILITY", "fsink", "did you mean fsync?"),
         ("BUCKETLINE_REDIS_URL", "localhost:6379", "redis://HOST:PORT/DB"),
         ("BUCKETLINE_REDIS_URL", "redis://localhost:6379/main", "a database by number"),
