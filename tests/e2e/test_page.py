@@ -28,9 +28,15 @@ VIEWS = ["jobs", "failed", "destinations", "system"]
 class Here:
     """A Bucketline with two destinations, and a browser that has its page open behind a line that can break."""
 
-    def __init__(self, stack: Stack, browser: Browser, provider: Provider, proxy: Proxy) -> None:
-        self.browser, self.provider, self.proxy = browser, provider, proxy
+    def __init__(self, stack: Stack, browser: Browser, provider: Provider | None, proxy: Proxy) -> None:
+        self.browser, self.proxy = browser, proxy
+        self._provider = provider
         self.talk = stack.talk
+
+    @property
+    def provider(self) -> Provider:
+        assert self._provider is not None, "this stack has a store without faults"
+        return self._provider
 
     def open(self, view: str = "") -> None:
         self.browser.leave()
@@ -153,6 +159,35 @@ def test_an_upload_goes_on_after_a_cut(here: Here, film: Path) -> None:
     here.says("The connection is gone", ROW)
     here.says("connection lost", "#live")
     here.proxy.refuse(0)
+    here.browser.upload_speed(-1)
+
+    here.becomes("succeeded")
+    assert (here.job(), stored(here, job)) == (job, FILM)
+    assert len(here.talk.http.get("/v1/jobs", params={"q": film.name}).json()["items"]) == 1
+
+
+def refusal(status: str, body: str = "", **headers: str) -> bytes:
+    """An answer in the server's place."""
+    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "Connection: close"]
+    return "\r\n".join([*lines, *(f"{name}: {value}" for name, value in headers.items()), "", body]).encode()
+
+
+def test_an_upload_goes_on_after_every_answer_that_passes(here: Here, film: Path) -> None:
+    """In between it is not begun anew, though that is what tus-js-client does when its HEAD is refused."""
+    full = json.dumps({"title": "A quota is used up", "detail": "The <b>day</b> is over."})
+    here.proxy.answer(b"POST /v1/tus ", refusal("425 Too Early"), refusal("429 No", full, **{"Retry-After": "7200"}))
+    here.browser.upload_speed(SLOW)
+    here.send(film)
+    here.becomes("waiting")
+    here.says("A quota is used up. The <b>day</b> is over. It goes on by itself at ", ROW)
+    here.browser.click(f"{ROW} [data-act=resume]")  # not in two hours
+
+    here.until_share("to Bucketline", lambda share: 10 < share < 90)
+    job = here.job()
+    passing = ("408 Slow", "425 Too Early", "429 No", "503 Busy")
+    here.proxy.answer(b"HEAD /v1/tus/", *(refusal(status, **{"Retry-After": "0"}) for status in passing))
+    here.proxy.cut()
+    eventually(lambda: not here.proxy.owes_answers, "it asks again", PATIENCE)
     here.browser.upload_speed(-1)
 
     here.becomes("succeeded")
@@ -394,3 +429,40 @@ def test_a_key_is_asked_for_and_a_thousand_jobs_are_a_list(browser: Browser) -> 
         assert browser.evaluate("sessionStorage.getItem('bucketline-key')") == "a-key-of-the-test"
         assert browser.evaluate("Object.values({...localStorage}).join().includes('a-key')") is False
         browser.evaluate("sessionStorage.clear()")
+
+
+def test_a_quota_is_waited_for_and_says_so(browser: Browser, tmp_path: Path) -> None:
+    """The real API's 429, which says when to come again, or does not know."""
+    local = 'default = "here"\n[destinations.here]\nbackend = "local"\nroot = "objects"\n'
+    file = tmp_path / "second.txt"
+    file.write_bytes(b"second")
+    with Stack(local, BUCKETLINE_API_KEY="a-key-of-the-test") as stack:
+        talk = stack.start(workers=0).talk
+        made = stack.run(
+            "keys", "keys", "add", "page", "--jobs", 1, "--bytes-per-day", 10, "--scope", "submit,read,control"
+        )
+        key = made.match(r"(bl_[0-9a-f]{12}_[0-9A-Za-z]{43})")
+        talk.http.headers["authorization"] = f"Bearer {key}"
+        first = talk.submit(b"1234")["id"]
+        with Proxy(urlsplit(talk.url).port or 0) as proxy:
+            page = Here(stack, browser, None, proxy)
+            browser.open(f"http://127.0.0.1:{proxy.port}/")
+            browser.evaluate(f"sessionStorage.setItem('bucketline-key', {key!r})")
+            page.open()
+            page.send(file)
+            page.becomes("waiting")
+            page.says("A quota is used up. 1 unfinished jobs at a time are allowed", ROW)
+            page.says("It goes on by itself", ROW)
+            talk.tell(first, "cancel")
+            talk.until(first, "cancelled")
+            page.browser.click(f"{ROW} [data-act=resume]")
+            page.becomes("queued")
+
+            talk.tell(page.job(), "cancel")
+            page.send(file)
+            second = ".upload:first-child"  # what is over is below
+            page.says("A quota is used up. 10 bytes a day (of UTC) are allowed. It goes on by itself at", second)
+            page.becomes("waiting", second)
+            page.browser.click(f"{second} [data-act=cancel]")
+            page.becomes("cancelled")
+            browser.evaluate("sessionStorage.clear()")
