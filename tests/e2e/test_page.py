@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import json
 import random
 import sys
@@ -14,12 +15,13 @@ import pytest
 from tests.backends.proxy import Proxy
 from tests.e2e.browser import Browser
 from tests.e2e.provider import PART, Provider
-from tests.e2e.stack import PATIENCE, Stack
+from tests.e2e.stack import PATIENCE, Stack, processes_of
 from tests.e2e.test_webhooks import NEW, Receiver
 from tests.servers import eventually, needs, program
 
 FILM = random.Random(7).randbytes(2 * PART + 12_345)  # three parts
-SLOW = 4 << 20
+MIB = 1 << 20
+SLOW = 4 * MIB
 ROW = ".upload:last-child"
 AXE = Path(sys.prefix) / "node" / "node_modules" / "axe-core" / "axe.min.js"
 VIEWS = ["jobs", "failed", "destinations", "system"]
@@ -206,6 +208,67 @@ def test_an_upload_goes_on_after_the_page_was_closed(here: Here, film: Path) -> 
 
     here.becomes("succeeded")
     assert (here.job(), stored(here, job)) == (job, FILM)
+
+
+LARGE = 200 * MIB + 12_345
+WATCH = """(() => {
+  window.moved = {};
+  const look = () => document.querySelectorAll(".upload:last-child [role=progressbar]").forEach((bar) => {
+    const label = bar.getAttribute("aria-label"), share = Number(bar.getAttribute("aria-valuenow"));
+    const known = (window.moved[label] ??= []);
+    const over = bar.closest(".upload").dataset.state === "succeeded";
+    if (share > 0 && share < 100 && !over && known.at(-1) !== share) known.push(share);
+  });
+  new MutationObserver(look).observe(document.body, { subtree: true, childList: true, attributes: true });
+})()"""
+
+
+def test_a_large_file_is_seen_to_go_to_slow_stores_over_a_line_that_breaks(browser: Browser, tmp_path: Path) -> None:
+    """Nobody on the way, nor this test, holds it in memory."""
+    file, stored_at = tmp_path / "large.bin", tmp_path / "stored"
+    with file.open("wb") as out:
+        noise = random.Random(11).randbytes(MIB - 8)
+        for number in range(LARGE // MIB):
+            out.write(number.to_bytes(8) + noise)
+        out.write(noise[: LARGE % MIB])
+    slow = f'limits = {{ part_size = "8MiB", concurrency = 2 }}\nfaults = {{ throttle = {16 * MIB} }}\n'
+    names = ("near", "far")
+    tables = "".join(f'[destinations.{name}]\nbackend = "local"\nroot = "{stored_at / name}"\n{slow}' for name in names)
+    default = '[routes.both]\nmirror = ["near", "far"]\n'
+    with Stack(f'default = "both"\n{tables}{default}', BUCKETLINE_THREADS="4") as stack:
+        talk = stack.start().talk
+        with Proxy(urlsplit(talk.url).port or 0) as proxy:
+            page = Here(stack, browser, None, proxy)
+            page.open()
+            browser.evaluate(WATCH)
+            browser.upload_speed(40 * MIB)
+            page.send(file)
+            page.until_share("to Bucketline", lambda share: 30 < share < 90)
+            job = page.job()
+            proxy.refuse()
+            page.says("The connection is gone", ROW)
+            page.says("connection lost", "#live")
+            broken_at = page.share("to Bucketline")
+            proxy.refuse(0)
+
+            page.becomes("succeeded")
+            assert page.job() == job
+            moved = browser.evaluate("window.moved")
+            key = talk.job(job)["key"]
+        assert sorted(moved) == ["to Bucketline", "to far", "to near"]
+        assert all(len(shares) > 2 for shares in moved.values()), moved
+        assert min(moved["to Bucketline"][moved["to Bucketline"].index(broken_at) :]) > 20, "it was not sent again"
+        assert all(shares == sorted(shares) for label, shares in moved.items() if label != "to Bucketline"), moved
+        assert all(filecmp.cmp(file, stored_at / name / key, shallow=False) for name in names)
+        assert len(talk.http.get("/v1/jobs").json()["items"]) == 1
+        most = {title: peak(pid) for pid, title in processes_of(stack.directory).items()}
+        assert max(most.values()) < LARGE, most
+
+
+def peak(process: int) -> int:
+    """The most memory that a process has had, in bytes."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
 
 def test_an_upload_is_paused_resumed_and_cancelled(here: Here, film: Path) -> None:
