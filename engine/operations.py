@@ -30,6 +30,7 @@ from engine.records import (
 T = TypeVar("T")
 Arg = str | bytes | int | float
 
+REMEMBERED = 300  # characters of a failed attempt's detail; what fails now is told in full
 POISON_CRASHES = 5  # leases of one step that ran out: then it is the step that kills its workers
 
 
@@ -148,13 +149,15 @@ def read_jobs(jobs: Sequence[str]) -> Operation[list[JobRecord | None]]:
     return Operation("read", tuple(jobs), read)
 
 
-def read_parts(transfer: str) -> Operation[dict[str, dict[str, Any]]]:
-    """One transfer's hash and its receipts, leases, due times, tries and errors by part number (as text)."""
+def read_parts(transfer: str) -> Operation[dict[str, Any]]:
+    """One transfer's hash and its receipts, leases, due times, tries and errors by part number (as text); and the list
+    of its failed attempts.
+    """
 
-    def read(reply: list[Any]) -> dict[str, dict[str, Any]]:
+    def read(reply: list[Any]) -> dict[str, Any]:
         names = ("transfer", "receipts", "leases", "due", "tries", "errors")
-        found: dict[str, dict[str, Any]] = {}
-        for name, flat in zip(names, reply, strict=True):
+        found: dict[str, Any] = {"failed": [msgspec.json.decode(one) for one in reply[len(names)]]}
+        for name, flat in zip(names, reply[: len(names)], strict=True):
             pairs = zip(flat[::2], flat[1::2], strict=True)
             found[name] = {text(k): (v if name == "receipts" else text(v)) for k, v in pairs}
         return found
@@ -326,7 +329,12 @@ def settle(
 
 def fail(held: Lease, kind: str, problem: dict[str, Any], delay_ms: int) -> Operation[Onward]:
     """A step did not succeed; `kind` is what `retry.decide` said."""
-    args = (held.transfer, held.mint, held.fence, held.number, kind, dumps(problem), delay_ms, held.step)
+    detail = str(problem["detail"])
+    short = detail if len(detail) <= REMEMBERED else f"{detail[: REMEMBERED - 1]}…"
+    failure = {**problem, "detail": short, "step": held.step, "number": held.number, "attempt": held.attempt}
+    args = (
+        held.transfer, held.mint, held.fence, held.number, kind, dumps(problem), delay_ms, held.step, dumps(failure),
+    )  # fmt: skip
     return Operation("fail", args, onward_of)
 
 

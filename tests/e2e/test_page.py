@@ -7,6 +7,7 @@ import json
 import random
 import sys
 from collections.abc import Callable, Iterator
+from html import escape
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -361,6 +362,29 @@ def test_a_part_that_fails_is_shown_with_its_error_and_the_job_can_be_cancelled(
     here.browser.click("[data-verb=cancel]:not([hidden])")
     here.talk.until(job, "cancelled")
     here.says("Ended as cancelled", ".timeline")
+
+
+def test_a_page_that_is_opened_late_tells_the_same_and_what_failed_is_text(here: Here) -> None:
+    hostile = "<img src=x onerror=alert(1)>"
+    here.provider.fail("part", "error", number=2, times=2, status=503, code=escape(hostile))
+    gate = here.provider.stop_at("before", "create")
+    job = here.talk.submit(FILM, name="made good.mp4")["id"]
+    gate.wait("the upload begins")
+    here.open(f"#/jobs/{job}")
+    here.says("Accepted as made good.mp4", ".timeline")
+    gate.open()
+    here.says("Ended as succeeded", ".timeline")
+    rows = "[...document.querySelectorAll('.timeline li')].map((row) => row.textContent)"
+    seen = here.browser.evaluate(rows)
+    assert [f"attempt {attempt}: " in row and hostile in row for attempt, row in enumerate(seen)] == [
+        False, True, True, False,
+    ], seen  # fmt: skip
+
+    here.open(f"#/jobs/{job}")
+    here.says("Ended as succeeded", ".timeline")
+    here.browser.until(f"document.querySelectorAll('.timeline li').length === {len(seen)}")
+    assert here.browser.evaluate(rows) == seen
+    assert here.browser.evaluate("document.querySelectorAll('img').length") == 0
 
 
 def test_a_failed_job_says_why_and_is_retried(here: Here) -> None:
