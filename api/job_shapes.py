@@ -135,10 +135,33 @@ class PartView(msgspec.Struct):
     next_attempt_at: Moment | None
 
 
+class FailedAttempt(msgspec.Struct):
+    """One attempt that failed, also when a later one made it good."""
+
+    at: Moment
+    run: Annotated[int, Meta(ge=1)]
+    step: Annotated[
+        Literal["look", "begin", "whole", "part", "complete", "end"],
+        Meta(
+            description="`look`: at the source; `begin`, `part`, `complete`: of an upload in parts; `whole`: a small "
+            "file in one call; `end`: taking back what was begun."
+        ),
+    ]
+    part: Annotated[int, Meta(ge=1)] | None
+    attempt: Annotated[int, Meta(ge=1, description="Of this step or part, in this run.")]
+    code: Annotated[str, Meta(description="One of docs/problems.md: of ours, or of the storage.")]
+    title: str
+    detail: Annotated[str, Meta(description="At most 300 characters.")]
+    retryable: bool
+
+
 class PartList(msgspec.Struct):
-    """Every part of one transfer."""
+    """Every part of one transfer, and what went wrong on its way."""
 
     items: list[PartView]
+    failures: Annotated[
+        list[FailedAttempt], Meta(description="The latest 20 failed attempts of all runs, the oldest first.")
+    ]
 
 
 class DeliveryAttempt(msgspec.Struct):

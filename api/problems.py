@@ -68,6 +68,7 @@ TABLE: dict[str, Kind] = {
     "source_corrupt": Kind(409),
     "destination_changed": Kind(409),
     "poison": Kind(409),
+    "worker_lost": Kind(409, retryable=True),
     "wrong_offset": Kind(409, "The upload goes on at another offset", retryable=True),
     "upload_gone": Kind(410),
     "tus_version": Kind(412, "This version of tus is not spoken here"),

@@ -188,7 +188,7 @@ OPERATIONS = [
     Operation("jobs", "delete", "/v1/jobs/{job_id}", "Forget a finished job", {204: Answer("It is forgotten.")},
         parameters=("job_id",), refused="not_found conflict"),
     Operation("jobs", "get", "/v1/jobs/{job_id}/parts", "Look at the parts of a transfer", {
-        200: Answer("All parts.", job_shapes.PartList)},
+        200: Answer("All parts, and the latest failed attempts.", job_shapes.PartList)},
         parameters=("job_id", "of_destination"), refused="not_found unknown_option invalid"),
     *(Operation("jobs", "post", f"/v1/jobs/{{job_id}}/{verb}", title, _COMMANDED, about, ("job_id",), refused=_COMMAND)
       for verb, title, about in (

@@ -25,7 +25,7 @@ from bucketline.connection import Server, patient, request
 from bucketline.exchange import STRANGE, Answer, Ask, Exchange, stranger
 from bucketline.faults import Unreachable
 from bucketline.following import PATIENCE_SECONDS, Following, ended
-from bucketline.results import Event, Job, Page, Part, Token
+from bucketline.results import Event, FailedAttempt, Job, Page, Part, Token
 
 T = TypeVar("T")
 
@@ -131,6 +131,10 @@ class AsyncClient:
 
     async def parts(self, id: str, destination: str | None = None) -> list[Part]:
         return await self._run(calls.parts(id, destination))
+
+    async def failures(self, id: str, destination: str | None = None) -> list[FailedAttempt]:
+        """The latest failed attempts of a transfer (the first, if none is named), also of what was made good since."""
+        return await self._run(calls.failures(id, destination))
 
     async def destinations(self) -> list[dict[str, Any]]:
         return await self._run(calls.destinations())

@@ -8,7 +8,7 @@ import msgspec
 from bucketline import sending
 from bucketline.bodies import Stream
 from bucketline.exchange import Ask, Exchange, asked, segment
-from bucketline.results import Job, Page, Part, Token
+from bucketline.results import FailedAttempt, Job, Page, Part, Token
 
 
 def submit(
@@ -39,9 +39,17 @@ def jobs(labels: Mapping[str, str] | None, **filters: str | int | None) -> Excha
 
 
 def parts(id: str, destination: str | None) -> Exchange[list[Part]]:
+    return msgspec.convert((yield from _parts(id, destination))["items"], list[Part], strict=False)
+
+
+def failures(id: str, destination: str | None) -> Exchange[list[FailedAttempt]]:
+    found = (yield from _parts(id, destination)).get("failures", [])
+    return msgspec.convert(found, list[FailedAttempt], strict=False)
+
+
+def _parts(id: str, destination: str | None) -> Exchange[dict[str, Any]]:
     params = {"destination": destination} if destination else {}
-    answer = yield from asked("GET", f"/v1/jobs/{segment(id)}/parts", params=params)
-    return msgspec.convert(answer["items"], list[Part], strict=False)
+    return dict((yield from asked("GET", f"/v1/jobs/{segment(id)}/parts", params=params)))
 
 
 def destinations() -> Exchange[list[dict[str, Any]]]:

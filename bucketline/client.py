@@ -24,10 +24,11 @@ from bucketline.connection import Server, patient, request
 from bucketline.exchange import STRANGE, Answer, Ask, Exchange, stranger
 from bucketline.faults import BrokenOff, ClientError, Refused, Unreachable
 from bucketline.following import PATIENCE_SECONDS, Following, ended
-from bucketline.results import Event, Job, Page, Part, Problem, Token
+from bucketline.results import Event, FailedAttempt, Job, Page, Part, Problem, Token
 
 __all__ = [
-    "BrokenOff", "Client", "ClientError", "Event", "Job", "Page", "Part", "Problem", "Refused", "Token", "Unreachable",
+    "BrokenOff", "Client", "ClientError", "Event", "FailedAttempt", "Job", "Page", "Part", "Problem", "Refused",
+    "Token", "Unreachable",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -143,6 +144,10 @@ class Client:
 
     def parts(self, id: str, destination: str | None = None) -> list[Part]:
         return self._run(calls.parts(id, destination))
+
+    def failures(self, id: str, destination: str | None = None) -> list[FailedAttempt]:
+        """The latest failed attempts of a transfer (the first, if none is named), also of what was made good since."""
+        return self._run(calls.failures(id, destination))
 
     def destinations(self) -> list[dict[str, Any]]:
         return self._run(calls.destinations())

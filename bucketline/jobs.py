@@ -3,7 +3,7 @@
 import argparse
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -12,13 +12,14 @@ from bucketline.cli import say
 from bucketline.client import Client, ClientError
 from bucketline.exits import FAILED, FINE, USAGE, Failure
 from bucketline.report import human_size, reporter, trouble, verdict
-from bucketline.results import TERMINAL, Event, Job, Transfer
+from bucketline.results import TERMINAL, Event, FailedAttempt, Job, Transfer
 from bucketline.talk import client_for, failure, print_json
 from bucketline.words import nearest
 
 VERBS = ("cancel", "pause", "resume", "retry")
 ADD = "add-destination"
 WORDS = (*VERBS, ADD)
+SHOWN_FAILURES = 5
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -147,15 +148,18 @@ def _paragraph(row: tuple[str, ...], room: int) -> list[str]:
 
 def _show(client: Client, arguments: argparse.Namespace, id: str) -> int:
     job = client.job(id)
+    failures = {one.destination: client.failures(id, one.destination) for one in job.transfers}
     if arguments.json:
-        print_json(job.raw)
+        told = {name: {"failures": msgspec.to_builtins(failed)} for name, failed in failures.items()}
+        transfers = [{**one, **told.get(one["destination"], {})} for one in job.raw.get("transfers", [])]
+        print_json({**job.raw, "transfers": transfers})
         return FINE
-    for line in _description(job):
+    for line in _description(job, failures):
         print(line)
     return FINE
 
 
-def _description(job: Job) -> list[str]:
+def _description(job: Job, failures: Mapping[str, list[FailedAttempt]]) -> list[str]:
     lines = [f"job {job.id}: {job.state}" + (f", run {job.run}" if job.run > 1 else "")]
     lines.append(f"  {printable(job.name)}, {human_size(job.size)}, key {printable(job.key or '-')}")
     lines.append(f"  made {job.created_at}, changed {job.updated_at}")
@@ -169,9 +173,24 @@ def _description(job: Job) -> list[str]:
             lines.append(f"    {printable(transfer.url)}")
         if why := trouble(transfer):
             lines.append(f"    {why}")
+        lines += _earlier(failures.get(transfer.destination, []), job.run)
     if job.error is not None:
         lines.append(f"  {job.error.title}: {job.error.detail or ''}".rstrip(": "))
     return lines
+
+
+def _earlier(failures: list[FailedAttempt], run: int) -> list[str]:
+    """The latest failed attempts of a transfer."""
+    if not failures:
+        return []
+    shown = failures[-SHOWN_FAILURES:]
+    more = f"; {len(failures) - len(shown)} more by --json" if len(failures) > len(shown) else ""
+    return [f"    earlier attempts that failed{more}:", *(f"      {_attempt(one, run)}" for one in shown)]
+
+
+def _attempt(one: FailedAttempt, run: int) -> str:
+    what = [f"run {one.run}"] * (run > 1) + [f"part {one.part}" if one.part else one.step, f"attempt {one.attempt}"]
+    return f"{one.at} {', '.join(what)}: {one.title}" + (f": {printable(one.detail)}" if one.detail else "")
 
 
 def _progress(transfer: Transfer) -> str:

@@ -120,6 +120,20 @@ class Part(msgspec.Struct, kw_only=True):
     next_attempt_at: str | None = None
 
 
+class FailedAttempt(msgspec.Struct, kw_only=True):
+    """An attempt that failed, also when a later one made it good. `part` is None for steps around the parts."""
+
+    at: str
+    step: str
+    code: str
+    title: str
+    run: int = 1
+    part: int | None = None
+    attempt: int = 1
+    detail: str = ""
+    retryable: bool = True
+
+
 class Page(msgspec.Struct):
     """Jobs, newest first. `next_cursor` gets the next page, or is None at the end."""
 
@@ -137,5 +151,5 @@ class Event(msgspec.Struct):
 
 # Clients are used by threads; why those must not be the first to decode a type stands in backends/structs.py. It is not
 # asked here: in a program that has a package `backends` of its own the client has to work all the same.
-for _kind in (Problem, Token, Job, Part, Page):
+for _kind in (Problem, Token, Job, Part, FailedAttempt, Page):
     msgspec.json.Decoder(_kind)

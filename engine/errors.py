@@ -30,6 +30,7 @@ TITLES = {
     "upload_gone": "This upload is over",
     "upload_busy": "Another request works on this upload",
     "poison": "A part kept killing the worker that sent it",
+    "worker_lost": "The worker that had this was not heard of any more",
     "source_corrupt": "The staged file changed after it was accepted",
     "source_changed": "The source changed while it was read",
     "source_missing": "There is nothing where the source should be",

@@ -9,13 +9,9 @@ import msgspec
 
 from engine.models import JobSpec, Sidecar, TransferPlan, dumps
 from engine.operations import Arg, Operation, milliseconds
-from engine.records import (
-    Lease,
-    Onward,
-    onward_of,
-    text,
-)
+from engine.records import Lease, Onward, onward_of, text
 
+REMEMBERED = 300  # characters of a failed attempt's detail; what fails now is told in full
 POISON_CRASHES = 5  # leases of one step that ran out: then it is the step that kills its workers
 
 
@@ -115,7 +111,12 @@ def settle(
 
 def fail(held: Lease, kind: str, problem: dict[str, Any], delay_ms: int) -> Operation[Onward]:
     """A step did not succeed; `kind` is what `retry.decide` said."""
-    args = (held.transfer, held.mint, held.fence, held.number, kind, dumps(problem), delay_ms, held.step)
+    detail = str(problem["detail"])
+    short = detail if len(detail) <= REMEMBERED else f"{detail[: REMEMBERED - 1]}…"
+    failure = {**problem, "detail": short, "step": held.step, "number": held.number, "attempt": held.attempt}
+    args = (
+        held.transfer, held.mint, held.fence, held.number, kind, dumps(problem), delay_ms, held.step, dumps(failure),
+    )  # fmt: skip
     return Operation("fail", args, onward_of)
 
 

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+import msgspec
+
 from engine.config import Settings
 from engine.models import JobSpec, Sidecar, TransferPlan, dumps
 from engine.records import (
@@ -128,13 +130,15 @@ def read_jobs(jobs: Sequence[str]) -> Operation[list[JobRecord | None]]:
     return Operation("read", tuple(jobs), read)
 
 
-def read_parts(transfer: str) -> Operation[dict[str, dict[str, Any]]]:
-    """One transfer's hash and its receipts, leases, due times, tries and errors by part number (as text)."""
+def read_parts(transfer: str) -> Operation[dict[str, Any]]:
+    """One transfer's hash and its receipts, leases, due times, tries and errors by part number (as text); and the list
+    of its failed attempts.
+    """
 
-    def read(reply: list[Any]) -> dict[str, dict[str, Any]]:
+    def read(reply: list[Any]) -> dict[str, Any]:
         names = ("transfer", "receipts", "leases", "due", "tries", "errors")
-        found: dict[str, dict[str, Any]] = {}
-        for name, flat in zip(names, reply, strict=True):
+        found: dict[str, Any] = {"failed": [msgspec.json.decode(one) for one in reply[len(names)]]}
+        for name, flat in zip(names, reply[: len(names)], strict=True):
             pairs = zip(flat[::2], flat[1::2], strict=True)
             found[name] = {text(k): (v if name == "receipts" else text(v)) for k, v in pairs}
         return found

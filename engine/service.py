@@ -43,7 +43,7 @@ from engine.submission import Desk
 from engine.telling import Telling
 from engine.tending import Tending
 from engine.uploads import Uploads
-from engine.views import job_view, parts_view
+from engine.views import failures_view, job_view, parts_view
 
 Json = dict[str, Any]
 
@@ -164,15 +164,16 @@ class AsyncService:
         return job_view(record), record.revision
 
     async def parts(self, job: str, destination: str | None, who: Identity = EVERYTHING) -> Json:
-        """The parts of one transfer (the first, when no destination is named)."""
+        """The parts of one transfer (the first, when no destination is named), and which attempts failed."""
         record = await self.record(job, who)
         names = [one.fields["destination"] for one in record.transfers]
         if destination is not None and destination not in names:
             raise NotFound(f"This job does not go to {destination!r}; it goes to {', '.join(names) or 'nowhere yet'}.")
         if not names:
-            return {"items": []}
+            return {"items": [], "failures": []}
         index = names.index(destination) if destination is not None else 0
-        return {"items": parts_view(await self.ledger.run(operations.read_parts(f"{job}/{index}")))}
+        found = await self.ledger.run(operations.read_parts(f"{job}/{index}"))
+        return {"items": parts_view(found), "failures": failures_view(found)}
 
     async def jobs(
         self,

@@ -9,11 +9,13 @@ import msgspec
 
 from backends.addresses import place_of
 from backends.base import FURTHER_PROPERTIES
+from engine.errors import TITLES
 from engine.models import JOB_OVER, JobSpec
 from engine.planner import Plan
 from engine.records import JobRecord, TransferRecord, crc_text, unpack_receipt
 
 Json = dict[str, Any]
+WORKER_LOST = "Its lease ran out without a word from its worker; another attempt began."
 
 
 def moment(ms: int | str | None) -> str | None:
@@ -145,7 +147,27 @@ def _in_flight(record: TransferRecord) -> int:
     return sum(plan.range(number)[1] for number in _flying(record))
 
 
-def parts_view(found: dict[str, dict[str, Any]]) -> list[Json]:
+def failures_view(found: Json) -> list[Json]:
+    """The latest failed attempts of a transfer, the oldest first."""
+    return [_failure_view(one) for one in found["failed"]]
+
+
+def _failure_view(one: Json) -> Json:
+    part = 1 if one["step"] == "whole" else one["number"] or None
+    return {
+        "at": moment(one["at"]),
+        "run": one["run"],
+        "step": one["step"],
+        "part": part,
+        "attempt": one["attempt"],
+        "code": one["code"],
+        "title": one.get("title") or TITLES.get(one["code"], one["code"]),
+        "detail": one.get("detail") or WORKER_LOST,
+        "retryable": one["retryable"],
+    }
+
+
+def parts_view(found: Json) -> list[Json]:
     """Every part of a transfer. After the end only the sum is kept, so all parts say the same."""
     fields = found["transfer"]
     if not fields["size"]:
@@ -154,7 +176,7 @@ def parts_view(found: dict[str, dict[str, Any]]) -> list[Json]:
     return [_part_view(plan, number, fields, found) for number in range(1, plan.total + 1)]
 
 
-def _part_view(plan: Plan, number: int, fields: dict[str, str], found: dict[str, dict[str, Any]]) -> Json:
+def _part_view(plan: Plan, number: int, fields: dict[str, str], found: Json) -> Json:
     offset, size = plan.range(number)
     name = "0" if fields["whole"] == "1" else str(number)  # a small file's one step has no part number
     view: Json = {

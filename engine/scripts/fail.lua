@@ -1,5 +1,5 @@
 -- A step did not succeed. The decision was taken outside (engine/retry.py); here it is recorded.
--- ARGV: tid, mint, fence, number, kind, error JSON, delay_ms, step
+-- ARGV: tid, mint, fence, number, kind, error JSON, delay_ms, step, the failure as it is remembered (JSON)
 --   kind: retry (due again), snooze (given back: no attempt spent), restart (session lost: begin again, once), fail (the transfer ends),
 --         give_up (the end itself cannot be reached: the session is put on record as an orphan)
 -- -> {'ok' | 'stale', lane, mint, extra, final state of the job or ''}
@@ -8,6 +8,7 @@ local t, id = key_of(tid), job_of(tid)
 if redis.call('HGET', t .. ':fences', number) ~= fence then return {'stale', '', 0, 0, ''} end
 release(t, number)
 local T = load(t)
+if kind ~= 'snooze' and (T.ending == '' or ARGV[8] == 'end') then remember_failure(tid, cjson.decode(ARGV[9])) end
 if kind == 'give_up' then
   leave_behind(tid, T)
   return {'ok', '', 0, 0, finish_transfer(tid, T.ending == 'restart' and 'failed' or T.ending)}
@@ -42,6 +43,7 @@ elseif kind == 'fail' then
       local one = id .. '/' .. n
       if not OVER[redis.call('HGET', key_of(one), 'state')] then
         redis.call('HSET', key_of(one), 'error', why)
+        if one ~= tid then remember_failure(one, cjson.decode(ARGV[9])) end
         final = finish_transfer(one, 'failed')
       end
     end

@@ -48,7 +48,11 @@ if redis.call('ZSCORE', t .. ':leases', number) then       -- rescue: its owner,
     T.lost_begin = '1'
   end
   local crashes = redis.call('HINCRBY', t .. ':tries', 'c' .. number, 1)
-  if crashes >= tonumber(ARGV[5]) then
+  local poison = crashes >= tonumber(ARGV[5])
+  local failure = poison and cjson.decode(ARGV[6]) or {code = 'worker_lost', retryable = true}
+  failure.step, failure.number, failure.attempt = step, tonumber(number), num(redis.call('HGET', t .. ':tries', number))
+  remember_failure(tid, failure)
+  if poison then
     redis.call('HSET', t, 'tokens', tokens)
     if step == 'end' then
       leave_behind(tid, T)

@@ -34,6 +34,7 @@
 -- P t:ID/N:due            zset    part number -> when it may be tried again
 -- P t:ID/N:tries          hash    part number -> attempts, "c" .. part number -> leases that ran out; only while unrecorded
 -- P t:ID/N:errors         hash    part number -> JSON of its last error; only while unrecorded
+-- P t:ID/N:failed         list    JSON of its latest failed attempts, the oldest first; kept as long as the transfer
 -- P claim:DEST:KEY        zset    transfers that want to write this key, in the order of their acceptance; the first one may
 -- P releasing:NODE        zset    job -> when that node's spool must look whether the file can go
 -- P forgotten             zset    job -> when its user deleted it; kept for a day, so that no tombstone brings it back
@@ -62,6 +63,7 @@ local STALL_CAP = 60000
 local RELEASE_GRACE = 2000      -- whoever ended a job looks after its file; from then on every sweeper does
 local EVENTS_KEPT = 200
 local FEED_KEPT = 5000
+local FAILURES_KEPT = 20        -- of each transfer
 local ONCE_KEPT = 86400000      -- an Idempotency-Key is known for a day
 local COUNTED_KEPT = 3600000
 local ENTRY_MS = 120000         -- an upload that was let in is a job by then, if only one that is being received
@@ -288,6 +290,15 @@ local function clear_work(t)
   redis.call('DEL', t .. ':receipts', t .. ':leases', t .. ':fences', t .. ':due', t .. ':tries', t .. ':errors')
 end
 
+-- An attempt that failed stays known when a later one has made it good, and when the next run begins.
+-- failure: {step, number, attempt, code, title, detail, retryable}, of bounded length
+local function remember_failure(tid, failure)
+  local failed = key_of(tid) .. ':failed'
+  failure.at, failure.run = now, num(redis.call('HGET', job_key(job_of(tid)), 'run'))
+  redis.call('RPUSH', failed, cjson.encode(failure))
+  redis.call('LTRIM', failed, -FAILURES_KEPT, -1)
+end
+
 -- Back to the beginning: for a lost session, and for the next run. What was shown as sent stays the floor of what is shown.
 local function begin_again(tid, T)
   local t = key_of(tid)
@@ -337,7 +348,7 @@ local function forget(id, owner)
     local T = load(t)
     if T.destination then redis.call('ZREM', claim_of(T), id .. '/' .. n) end
     clear_work(t)
-    redis.call('DEL', t)
+    redis.call('DEL', t, t .. ':failed')
     redis.call('ZREM', P .. 'active', id .. '/' .. n)
   end
   redis.call('ZREM', P .. 'jobs', id)

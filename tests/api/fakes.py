@@ -363,7 +363,7 @@ class FakeService:
 
     async def parts(self, job_id: str, destination: str | None, who: Identity = EVERYTHING) -> Json:
         self._find(job_id, who)
-        return {"items": [{"number": 1, "offset": 0, "state": "pending", "destination": destination}]}
+        return {"items": [{"number": 1, "offset": 0, "state": "pending", "destination": destination}], "failures": []}
 
     async def jobs(self, *, state: str | None, destination: str | None, labels: Mapping[str, str], q: str | None,
                    limit: int, cursor: str | None, owner: str | None) -> Json:  # fmt: skip

@@ -17,7 +17,7 @@ from tests.api.asking import Asker
 from tests.api.fakes import FakeService
 
 METHODS = ("get", "head", "post", "put", "patch", "delete", "options")
-ELSEWHERE = {"poison", "source_corrupt", "destination_changed", "object_exists"}
+ELSEWHERE = {"poison", "worker_lost", "source_corrupt", "destination_changed", "object_exists"}
 """Errors of jobs."""
 
 

@@ -19,6 +19,7 @@ class Proxy:
         self._refused = 0.0
         self._left: float = inf
         self._later: list[float] = []
+        self._instead: list[tuple[bytes, bytes]] = []
         self._open: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._threads: list[threading.Thread] = []
@@ -49,6 +50,14 @@ class Proxy:
         """Break every connection when so many more bytes have come from clients, and again after so many more."""
         self._left, *self._later = counts
 
+    def answer(self, begin: bytes, *answers: bytes) -> None:
+        """Answer the next requests that begin so, in the server's place. Their heads have to come in one piece."""
+        self._instead += [(begin, each) for each in answers]
+
+    @property
+    def owes_answers(self) -> bool:
+        return bool(self._instead)
+
     @property
     def has_cut(self) -> bool:
         """Whether all of those breaks have happened."""
@@ -69,6 +78,13 @@ class Proxy:
 
     def flow(self) -> None:
         self._flowing.set()
+
+    def _answer_to(self, data: bytes) -> bytes:
+        for each in self._instead:
+            if data.startswith(each[0]):
+                self._instead.remove(each)
+                return each[1]
+        return b""
 
     def _run(self, target: object, *arguments: object) -> None:
         thread = threading.Thread(target=target, args=arguments, daemon=True)  # type: ignore[arg-type]
@@ -98,6 +114,9 @@ class Proxy:
         with contextlib.suppress(OSError):
             while data := source.recv(16384):
                 self._flowing.wait()
+                if from_client and (answer := self._answer_to(data)):
+                    source.sendall(answer)
+                    break
                 if from_client and len(data) >= self._left:
                     sink.sendall(data[: int(self._left)])
                     self._left = self._later.pop(0) if self._later else inf

@@ -94,6 +94,8 @@ class FakeServer:
     outcomes: list[dict[str, Any]] = field(default_factory=list)
     refusals: list[dict[str, Any]] = field(default_factory=list)
     scripts: list[list[tuple[str, str, Any]]] = field(default_factory=list)
+    failures: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """Of each destination."""
     streams: list[str | None] = field(default_factory=list)
     authorizations: list[str | None] = field(default_factory=list)
     _server: ThreadingHTTPServer | None = None
@@ -143,6 +145,9 @@ class FakeServer:
             return answer(request, 404, problem_json(404, "not_found", f"there is no job {words[2]}"))
         if words[:2] == ["v1", "jobs"] and words[3:] == ["events"]:
             return self.stream(request, self.jobs[words[2]])
+        if words[:2] == ["v1", "jobs"] and words[3:] == ["parts"]:
+            place = parse_qs(url.query).get("destination", [""])[0]
+            return answer(request, 200, {"items": [], "failures": self.failures.get(place, [])})
         if words[:2] == ["v1", "jobs"] and len(words) == 3:
             return answer(request, 200, self.jobs[words[2]])
         answer(request, 404, problem_json(404, "not_found", f"nothing at {url.path}"))

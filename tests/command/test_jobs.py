@@ -57,6 +57,32 @@ def test_one_job_with_its_trouble_and_what_happens_next(command: Command) -> Non
     assert "part 3 was refused with SlowDown (next attempt at 2026-11-23T07:50:00Z)" in done.out
 
 
+def failure(attempt: int, **changed: object) -> dict[str, object]:
+    known = {"at": "2026-11-23T07:49:00.000Z", "run": 1, "step": "part", "part": 3, "attempt": attempt}
+    why = {"code": "throttled", "title": "Slow down", "detail": "not \x1b[31mso fast", "retryable": True}
+    return {**known, **why, **changed}
+
+
+def test_one_job_with_its_earlier_attempts(command: Command, server: FakeServer) -> None:
+    server.failures = {"archive": [failure(number) for number in range(1, 8)] + [failure(1, step="begin", part=None)]}
+    why = "Slow down: not \N{REPLACEMENT CHARACTER}[31mso fast"
+    lines = command("jobs", ONE).out.splitlines()
+    begin = lines.index("    earlier attempts that failed; 3 more by --json:")
+    assert lines[begin + 1 :] == [
+        *(f"      2026-11-23T07:49:00.000Z part 3, attempt {number}: {why}" for number in range(4, 8)),
+        f"      2026-11-23T07:49:00.000Z begin, attempt 1: {why}",
+    ]
+    found = json.loads(command("jobs", ONE, "--json").out)
+    assert found["transfers"][0]["failures"] == server.failures["archive"]
+    assert json.loads(command("jobs", TWO, "--json").out)["transfers"][0]["failures"] == server.failures["archive"]
+
+
+def test_a_run_is_told_where_there_are_several(command: Command, server: FakeServer) -> None:
+    server.failures = {"archive": [failure(1)]}
+    server.jobs[ONE]["run"] = 2
+    assert "07:49:00.000Z run 1, part 3, attempt 1: Slow down" in command("jobs", ONE).out
+
+
 def test_watching_ends_with_the_job_and_tells_how(command: Command, server: FakeServer) -> None:
     failed = job_json(ONE, 100, state="failed", transfers=[transfer_json(state="failed")])
     server.scripts = [[("1-0", "snapshot", server.jobs[ONE]), ("2-0", "end", failed)]]

@@ -77,6 +77,9 @@ def test_only_what_was_leased_is_done_again(
     }
     assert provider.sessions() == []
     assert found["transfers"][0]["parts"] == {"total": 5, "sent": 5, "in_flight": 0, "failing": 0}
+    failures = stack.talk.http.get(f"/v1/jobs/{job}/parts").json()["failures"]
+    assert {row["code"] for row in failures} <= {"worker_lost"}
+    assert {row["part"] for row in failures} - {None} == leased
     assert stack.spooled() == []
 
 

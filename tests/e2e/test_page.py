@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import filecmp
 import json
 import random
 import sys
 from collections.abc import Callable, Iterator
+from html import escape
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,12 +16,13 @@ import pytest
 from tests.backends.proxy import Proxy
 from tests.e2e.browser import Browser
 from tests.e2e.provider import PART, Provider
-from tests.e2e.stack import PATIENCE, Stack
+from tests.e2e.stack import PATIENCE, Stack, processes_of
 from tests.e2e.test_webhooks import NEW, Receiver
 from tests.servers import eventually, needs, program
 
 FILM = random.Random(7).randbytes(2 * PART + 12_345)  # three parts
-SLOW = 4 << 20
+MIB = 1 << 20
+SLOW = 4 * MIB
 ROW = ".upload:last-child"
 AXE = Path(sys.prefix) / "node" / "node_modules" / "axe-core" / "axe.min.js"
 VIEWS = ["jobs", "failed", "destinations", "system"]
@@ -28,9 +31,15 @@ VIEWS = ["jobs", "failed", "destinations", "system"]
 class Here:
     """A Bucketline with two destinations, and a browser that has its page open behind a line that can break."""
 
-    def __init__(self, stack: Stack, browser: Browser, provider: Provider, proxy: Proxy) -> None:
-        self.browser, self.provider, self.proxy = browser, provider, proxy
+    def __init__(self, stack: Stack, browser: Browser, provider: Provider | None, proxy: Proxy) -> None:
+        self.browser, self.proxy = browser, proxy
+        self._provider = provider
         self.talk = stack.talk
+
+    @property
+    def provider(self) -> Provider:
+        assert self._provider is not None, "this stack has a store without faults"
+        return self._provider
 
     def open(self, view: str = "") -> None:
         self.browser.leave()
@@ -160,6 +169,35 @@ def test_an_upload_goes_on_after_a_cut(here: Here, film: Path) -> None:
     assert len(here.talk.http.get("/v1/jobs", params={"q": film.name}).json()["items"]) == 1
 
 
+def refusal(status: str, body: str = "", **headers: str) -> bytes:
+    """An answer in the server's place."""
+    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "Connection: close"]
+    return "\r\n".join([*lines, *(f"{name}: {value}" for name, value in headers.items()), "", body]).encode()
+
+
+def test_an_upload_goes_on_after_every_answer_that_passes(here: Here, film: Path) -> None:
+    """In between it is not begun anew, though that is what tus-js-client does when its HEAD is refused."""
+    full = json.dumps({"title": "A quota is used up", "detail": "The <b>day</b> is over."})
+    here.proxy.answer(b"POST /v1/tus ", refusal("425 Too Early"), refusal("429 No", full, **{"Retry-After": "7200"}))
+    here.browser.upload_speed(SLOW)
+    here.send(film)
+    here.becomes("waiting")
+    here.says("A quota is used up. The <b>day</b> is over. It goes on by itself at ", ROW)
+    here.browser.click(f"{ROW} [data-act=resume]")  # not in two hours
+
+    here.until_share("to Bucketline", lambda share: 10 < share < 90)
+    job = here.job()
+    passing = ("408 Slow", "425 Too Early", "429 No", "503 Busy")
+    here.proxy.answer(b"HEAD /v1/tus/", *(refusal(status, **{"Retry-After": "0"}) for status in passing))
+    here.proxy.cut()
+    eventually(lambda: not here.proxy.owes_answers, "it asks again", PATIENCE)
+    here.browser.upload_speed(-1)
+
+    here.becomes("succeeded")
+    assert (here.job(), stored(here, job)) == (job, FILM)
+    assert len(here.talk.http.get("/v1/jobs", params={"q": film.name}).json()["items"]) == 1
+
+
 def test_an_upload_goes_on_after_the_page_was_closed(here: Here, film: Path) -> None:
     here.browser.upload_speed(SLOW)
     here.send(film)
@@ -171,6 +209,67 @@ def test_an_upload_goes_on_after_the_page_was_closed(here: Here, film: Path) -> 
 
     here.becomes("succeeded")
     assert (here.job(), stored(here, job)) == (job, FILM)
+
+
+LARGE = 200 * MIB + 12_345
+WATCH = """(() => {
+  window.moved = {};
+  const look = () => document.querySelectorAll(".upload:last-child [role=progressbar]").forEach((bar) => {
+    const label = bar.getAttribute("aria-label"), share = Number(bar.getAttribute("aria-valuenow"));
+    const known = (window.moved[label] ??= []);
+    const over = bar.closest(".upload").dataset.state === "succeeded";
+    if (share > 0 && share < 100 && !over && known.at(-1) !== share) known.push(share);
+  });
+  new MutationObserver(look).observe(document.body, { subtree: true, childList: true, attributes: true });
+})()"""
+
+
+def test_a_large_file_is_seen_to_go_to_slow_stores_over_a_line_that_breaks(browser: Browser, tmp_path: Path) -> None:
+    """Nobody on the way, nor this test, holds it in memory."""
+    file, stored_at = tmp_path / "large.bin", tmp_path / "stored"
+    with file.open("wb") as out:
+        noise = random.Random(11).randbytes(MIB - 8)
+        for number in range(LARGE // MIB):
+            out.write(number.to_bytes(8) + noise)
+        out.write(noise[: LARGE % MIB])
+    slow = f'limits = {{ part_size = "8MiB", concurrency = 2 }}\nfaults = {{ throttle = {16 * MIB} }}\n'
+    names = ("near", "far")
+    tables = "".join(f'[destinations.{name}]\nbackend = "local"\nroot = "{stored_at / name}"\n{slow}' for name in names)
+    default = '[routes.both]\nmirror = ["near", "far"]\n'
+    with Stack(f'default = "both"\n{tables}{default}', BUCKETLINE_THREADS="4") as stack:
+        talk = stack.start().talk
+        with Proxy(urlsplit(talk.url).port or 0) as proxy:
+            page = Here(stack, browser, None, proxy)
+            page.open()
+            browser.evaluate(WATCH)
+            browser.upload_speed(40 * MIB)
+            page.send(file)
+            page.until_share("to Bucketline", lambda share: 30 < share < 90)
+            job = page.job()
+            proxy.refuse()
+            page.says("The connection is gone", ROW)
+            page.says("connection lost", "#live")
+            broken_at = page.share("to Bucketline")
+            proxy.refuse(0)
+
+            page.becomes("succeeded")
+            assert page.job() == job
+            moved = browser.evaluate("window.moved")
+            key = talk.job(job)["key"]
+        assert sorted(moved) == ["to Bucketline", "to far", "to near"]
+        assert all(len(shares) > 2 for shares in moved.values()), moved
+        assert min(moved["to Bucketline"][moved["to Bucketline"].index(broken_at) :]) > 20, "it was not sent again"
+        assert all(shares == sorted(shares) for label, shares in moved.items() if label != "to Bucketline"), moved
+        assert all(filecmp.cmp(file, stored_at / name / key, shallow=False) for name in names)
+        assert len(talk.http.get("/v1/jobs").json()["items"]) == 1
+        most = {title: peak(pid) for pid, title in processes_of(stack.directory).items()}
+        assert max(most.values()) < LARGE, most
+
+
+def peak(process: int) -> int:
+    """The most memory that a process has had, in bytes."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
 
 def test_an_upload_is_paused_resumed_and_cancelled(here: Here, film: Path) -> None:
@@ -263,6 +362,29 @@ def test_a_part_that_fails_is_shown_with_its_error_and_the_job_can_be_cancelled(
     here.browser.click("[data-verb=cancel]:not([hidden])")
     here.talk.until(job, "cancelled")
     here.says("Ended as cancelled", ".timeline")
+
+
+def test_a_page_that_is_opened_late_tells_the_same_and_what_failed_is_text(here: Here) -> None:
+    hostile = "<img src=x onerror=alert(1)>"
+    here.provider.fail("part", "error", number=2, times=2, status=503, code=escape(hostile))
+    gate = here.provider.stop_at("before", "create")
+    job = here.talk.submit(FILM, name="made good.mp4")["id"]
+    gate.wait("the upload begins")
+    here.open(f"#/jobs/{job}")
+    here.says("Accepted as made good.mp4", ".timeline")
+    gate.open()
+    here.says("Ended as succeeded", ".timeline")
+    rows = "[...document.querySelectorAll('.timeline li')].map((row) => row.textContent)"
+    seen = here.browser.evaluate(rows)
+    assert [f"attempt {attempt}: " in row and hostile in row for attempt, row in enumerate(seen)] == [
+        False, True, True, False,
+    ], seen  # fmt: skip
+
+    here.open(f"#/jobs/{job}")
+    here.says("Ended as succeeded", ".timeline")
+    here.browser.until(f"document.querySelectorAll('.timeline li').length === {len(seen)}")
+    assert here.browser.evaluate(rows) == seen
+    assert here.browser.evaluate("document.querySelectorAll('img').length") == 0
 
 
 def test_a_failed_job_says_why_and_is_retried(here: Here) -> None:
@@ -394,3 +516,40 @@ def test_a_key_is_asked_for_and_a_thousand_jobs_are_a_list(browser: Browser) -> 
         assert browser.evaluate("sessionStorage.getItem('bucketline-key')") == "a-key-of-the-test"
         assert browser.evaluate("Object.values({...localStorage}).join().includes('a-key')") is False
         browser.evaluate("sessionStorage.clear()")
+
+
+def test_a_quota_is_waited_for_and_says_so(browser: Browser, tmp_path: Path) -> None:
+    """The real API's 429, which says when to come again, or does not know."""
+    local = 'default = "here"\n[destinations.here]\nbackend = "local"\nroot = "objects"\n'
+    file = tmp_path / "second.txt"
+    file.write_bytes(b"second")
+    with Stack(local, BUCKETLINE_API_KEY="a-key-of-the-test") as stack:
+        talk = stack.start(workers=0).talk
+        made = stack.run(
+            "keys", "keys", "add", "page", "--jobs", 1, "--bytes-per-day", 10, "--scope", "submit,read,control"
+        )
+        key = made.match(r"(bl_[0-9a-f]{12}_[0-9A-Za-z]{43})")
+        talk.http.headers["authorization"] = f"Bearer {key}"
+        first = talk.submit(b"1234")["id"]
+        with Proxy(urlsplit(talk.url).port or 0) as proxy:
+            page = Here(stack, browser, None, proxy)
+            browser.open(f"http://127.0.0.1:{proxy.port}/")
+            browser.evaluate(f"sessionStorage.setItem('bucketline-key', {key!r})")
+            page.open()
+            page.send(file)
+            page.becomes("waiting")
+            page.says("A quota is used up. 1 unfinished jobs at a time are allowed", ROW)
+            page.says("It goes on by itself", ROW)
+            talk.tell(first, "cancel")
+            talk.until(first, "cancelled")
+            page.browser.click(f"{ROW} [data-act=resume]")
+            page.becomes("queued")
+
+            talk.tell(page.job(), "cancel")
+            page.send(file)
+            second = ".upload:first-child"  # what is over is below
+            page.says("A quota is used up. 10 bytes a day (of UTC) are allowed. It goes on by itself at", second)
+            page.becomes("waiting", second)
+            page.browser.click(f"{second} [data-act=cancel]")
+            page.becomes("cancelled")
+            browser.evaluate("sessionStorage.clear()")

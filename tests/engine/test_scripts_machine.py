@@ -155,9 +155,16 @@ class LedgerMachine(RuleBasedStateMachine):
     def it_fails(self, held: Lease, kind: str, seconds: int) -> None:
         if held.step == "end" and kind in ("restart", "fail"):
             kind = "give_up"  # what `retry.decide` says of an end
-        mine = self._mine(held)
+        mine, ending = self._mine(held), self.books.transfer(held.transfer).get("ending")
+        before = self._failed(held.transfer)
         onward = self.books.fail(held, kind, seconds=seconds)
         assert onward.fresh == mine
+        if mine and kind != "snooze" and (not ending or held.step == "end"):
+            last = self._failed(held.transfer)[-1]
+            assert (last["step"], last["number"], last["attempt"]) == (held.step, held.number, held.attempt)
+            assert last["at"] == self.books.now_ms
+        else:
+            assert self._failed(held.transfer) == before, "it is nobody's failure"
         self._go_on(held, onward.lane, onward.mint, 1 + onward.extra)
 
     @rule(held=consumes(leases))
@@ -176,6 +183,10 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def _mine(self, held: Lease) -> bool:
         return self._hash(f"t:{held.transfer}:fences").get(str(held.number)) == held.fence.encode()
+
+    def _failed(self, transfer: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.books.parts(transfer)["failed"]
+        return found
 
     def _go_on(self, held: Lease, lane: str, mint: int, count: int) -> None:
         if lane:
@@ -261,6 +272,14 @@ class LedgerMachine(RuleBasedStateMachine):
                 assert state in TRANSFER_REACH[before], f"{before} to {state}"
                 assert not over or run > before_run, f"{before} ended, and became {state} in the same run"
             self.seen[transfer] = (state, run)
+
+    @invariant()
+    def failed_attempts_are_few_and_in_their_order(self) -> None:
+        for number, transfer, _ in self._transfers():
+            found = [(one["run"], one["at"]) for one in self._failed(transfer)]
+            assert len(found) <= 20
+            assert found == sorted(found)
+            assert all(run <= int(self.books.job(number)["run"]) for run, _ in found)
 
     @invariant()
     def receipts_belong_to_the_plan(self) -> None:

@@ -74,7 +74,7 @@ async def test_a_reception_has_no_parts_yet(service: AsyncService) -> None:
     reception = await service.receive(spec, None)
     await reception.progress()
 
-    assert await service.parts(spec.id, None) == {"items": []}
+    assert await service.parts(spec.id, None) == {"items": [], "failures": []}
     await reception.discard()
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from engine.models import JOB_OVER, JOB_STATES, JobSpec, dumps
 from engine.records import JobRecord, TransferRecord, pack_receipt
-from engine.views import job_view, moment, parts_view
+from engine.views import failures_view, job_view, moment, parts_view
 
 JOB = "01940c9e-0000-7000-8000-000000000001"
 NOON = 1_795_435_200_120  # 2026-11-23T12:00:00.120Z
@@ -218,6 +218,20 @@ def test_the_one_part_of_a_small_file_says_where_it_stands() -> None:
 
     assert (flying["state"], flying["attempts"]) == ("in_flight", 2)
     assert (failing["state"], failing["error"]["code"]) == ("failing", "throttled")
+
+
+def test_a_failed_attempt_says_what_failed_and_when() -> None:
+    why = {"code": "throttled", "title": "Slow down", "detail": "Not so fast.", "retryable": True}
+    part = {"at": NOON, "run": 2, "step": "part", "number": 3, "attempt": 1, **why}
+    small = {**part, "step": "whole", "number": 0}
+    lost = {"at": NOON, "run": 1, "step": "begin", "number": 0, "attempt": 4, "code": "worker_lost", "retryable": True}
+
+    found = failures_view({"failed": [lost, small, part]})
+
+    assert found[2] == {"at": moment(NOON), "run": 2, "step": "part", "part": 3, "attempt": 1, **why}
+    assert [one["part"] for one in found] == [None, 1, 3]
+    assert "not heard of" in found[0]["title"]
+    assert "lease ran out" in found[0]["detail"]
 
 
 @pytest.mark.parametrize(("state", "shown"), [("succeeded", "sent"), ("failed", "failed"), ("cancelled", "cancelled")])

@@ -30,6 +30,7 @@ export function jobView(id) {
   const transfers = element("div", { class: "transfers" });
   const boxes = new Map();
   const timeline = new Timeline();
+  const failures = new Map(); // destination -> its latest failed attempts
   const facts = element("dl", { class: "pairs" });
   const deliveries = hooks(id);
   const adding = addition(id);
@@ -71,7 +72,7 @@ export function jobView(id) {
       boxes.get(one.destination).show(one, job);
     }
     list(facts, job);
-    timeline.job(job);
+    timeline.show(job, failures);
     adding.show(job);
   });
 
@@ -83,11 +84,11 @@ export function jobView(id) {
       take(job);
       await Promise.all((job.transfers ?? []).map(async (one) => {
         const query = new URLSearchParams({ destination: one.destination });
-        const { items } = await ask(`/v1/jobs/${id}/parts?${query}`);
+        const found = await ask(`/v1/jobs/${id}/parts?${query}`);
         if (closed) return;
+        failures.set(one.destination, found.failures);
         draw();
-        timeline.parts(one.destination, items);
-        requestAnimationFrame(() => boxes.get(one.destination)?.parts(items));
+        requestAnimationFrame(() => boxes.get(one.destination)?.parts(found.items));
       }));
       if (OVER.has(job.state)) deliveries.look();
     } catch (error) {

@@ -1,69 +1,45 @@
-// What happened to a job, in the order in which it did: its own moments, and the attempts that this page has seen fail.
+// What happened to a job, in the order in which it did: its own moments, and its failed attempts. All of it is asked for, and
+// nothing remembered: whoever opens the page late sees what they see who had it open all the time.
 
 import { element } from "./dom.js";
 import { bytes, moment } from "./format.js";
 import { explained } from "./transfer.js";
 
-const MOST = 200;
+const STEPS = {
+  look: "looking at the source", begin: "begin of the upload", complete: "completing the upload", end: "taking back what was begun",
+};
 
 export class Timeline {
   constructor() {
     this.node = element("ol", { class: "timeline" });
-    this.entries = new Map();
-    this.states = new Map();
     this.shown = "";
   }
 
-  /** The moments that the job itself tells, and each change of a transfer that is seen while the page is open. */
-  job(job) {
-    this.add("created", job.created_at, "neutral", `Accepted as ${job.name}${job.size === null ? "" : `, ${bytes(job.size)}`}.`);
-    for (const one of job.transfers ?? []) this.transfer(one, job);
-    if (job.satisfied_at && job.satisfied_at !== job.finished_at) this.add("satisfied", job.satisfied_at, "good", "What was asked for is done.");
-    if (job.finished_at) {
-      const good = job.state === "succeeded";
-      this.add(`end ${job.run}`, job.finished_at, good ? "good" : "bad", `Ended as ${job.state.replaceAll("_", " ")}.`);
-    }
-    this.change("job", job.state, job.updated_at, `The job is ${job.state.replaceAll("_", " ")}.`);
-    this.draw();
-  }
-
-  transfer(one, job) {
-    const name = one.destination;
-    if (one.error && one.state !== "succeeded") this.fail(name, 0, one.error, job.updated_at);
-    this.change(name, one.state, job.updated_at, `${name}: ${one.state.replaceAll("_", " ")}.`);
-  }
-
-  /** The failures that the parts remember; each is kept here when the next attempt has taken its place. */
-  parts(destination, items) {
-    for (const item of items) if (item.error) this.fail(destination, item.number, item.error);
-    this.draw();
-  }
-
-  fail(destination, number, error, at = new Date().toISOString()) {
-    const attempt = error.attempt ?? "";
-    const known = `fail ${destination} ${attempt} ${error.code} ${error.detail}`;
-    const what = [destination, number ? `part ${number}` : "", attempt ? `attempt ${attempt}` : ""].filter(Boolean).join(", ");
-    const before = this.entries.get(known);
-    if (before && (before.number || !number)) return;
-    this.entries.set(known, { at: before?.at ?? at, kind: "bad", words: `${what}: ${explained(error)}`, number });
-  }
-
-  change(what, state, at, words) {
-    const before = this.states.get(what);
-    this.states.set(what, state);
-    if (before && before !== state) this.add(`${what} ${state} ${at}`, at, state === "failed" ? "bad" : state === "succeeded" ? "good" : "neutral", words);
-  }
-
-  add(known, at, kind, words) {
-    if (at && !this.entries.has(known)) this.entries.set(known, { at, kind, words });
-  }
-
-  draw() {
-    const all = [...this.entries.values()].sort((a, b) => (a.at < b.at ? -1 : a.at > b.at ? 1 : 0)).slice(-MOST);
+  /** `failures`: the failed attempts of each destination. */
+  show(job, failures) {
+    const all = [...moments(job), ...(job.transfers ?? []).flatMap((one) => attempts(job, one, failures.get(one.destination)))];
+    all.sort((a, b) => (a.at < b.at ? -1 : a.at > b.at ? 1 : a.rank - b.rank));
     const now = JSON.stringify(all);
     if (now === this.shown) return;
     this.shown = now;
     this.node.replaceChildren(...all.map((one) => element("li", { "data-kind": one.kind },
       element("time", { class: "number quiet", datetime: one.at }, moment(one.at)), element("span", {}, one.words))));
   }
+}
+
+function* moments(job) {
+  yield { rank: 0, at: job.created_at, kind: "neutral", words: `Accepted as ${job.name}${job.size === null ? "" : `, ${bytes(job.size)}`}.` };
+  if (job.satisfied_at && job.satisfied_at !== job.finished_at) yield { rank: 2, at: job.satisfied_at, kind: "good", words: "What was asked for is done." };
+  if (job.finished_at) yield { rank: 3, at: job.finished_at, kind: job.state === "succeeded" ? "good" : "bad", words: `Ended as ${job.state.replaceAll("_", " ")}.` };
+}
+
+/** A ledger that was made again from the disk knows of none; what ended a transfer it still tells. */
+function attempts(job, transfer, failures) {
+  if (!failures) return [];
+  const { destination, error, state } = transfer;
+  if (!failures.length && error && state === "failed") return [{ rank: 1, at: job.finished_at ?? job.updated_at, kind: "bad", words: `${destination}: ${explained(error)}` }];
+  return failures.map((one) => {
+    const what = [job.run > 1 ? `run ${one.run}` : "", destination, one.part ? `part ${one.part}` : STEPS[one.step] ?? one.step, `attempt ${one.attempt}`];
+    return { rank: 1, at: one.at, kind: "bad", words: `${what.filter(Boolean).join(", ")}: ${explained(one)}` };
+  });
 }

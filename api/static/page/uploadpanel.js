@@ -52,6 +52,9 @@ export function uploadPanel() {
 
 const isOver = (one) => ["failed", "cancelled"].includes(one.state) || (one.state === "arrived" && (!get(one.job) || OVER.has(get(one.job).state)));
 
+/** After a break; at the server's wish perhaps for long. */
+const waits = (one) => one.state === "sending" && one.until > 0;
+
 function rank(one) {
   if (["failed", "waiting-key", "sending"].includes(one.state)) return 0;
   if (one.state === "arrived") return OVER.has(get(one.job)?.state) ? 4 : 1;
@@ -75,7 +78,7 @@ function uploadRow(one) {
   row.show = () => {
     const job = get(one.job);
     const there = one.state === "arrived";
-    const shown = there ? (job?.state === "receiving" ? "queued" : job?.state ?? "queued") : one.state === "waiting-key" ? "waiting" : one.state;
+    const shown = there ? (job?.state === "receiving" ? "queued" : job?.state ?? "queued") : one.state === "waiting-key" || waits(one) ? "waiting" : one.state;
     row.dataset.state = shown;
     state.set(shown);
     bars.show({ size: one.size, sent: 0, transfers: [], ...job, received: one.sent, state: shown, size: one.size }, one.size ? share(one.sent, one.size) : Number(there));
@@ -86,7 +89,7 @@ function uploadRow(one) {
     const over = there && OVER.has(shown);
     const fits = {
       pause: ["sending", "waiting"].includes(one.state) || (there && ["queued", "running"].includes(shown)),
-      resume: ["paused", "failed"].includes(one.state) || (there && shown === "paused"),
+      resume: ["paused", "failed"].includes(one.state) || waits(one) || (there && shown === "paused"),
       retry: over && ["failed", "partially_succeeded"].includes(shown),
       cancel: one.state !== "cancelled" && !over && shown !== "cancelling",
     };

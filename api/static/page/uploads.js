@@ -1,11 +1,11 @@
 // The files that this page sends: a queue of resumable uploads by tus-js-client, few at a time.
 
 import { askForKey, command, headers, onKey } from "./api.js";
+import { PAUSES, explainBreak, keepUpload, passes, pauseAfter, reason, statusOf } from "./breaks.js";
 import { Speed } from "./format.js";
 import { want } from "./store.js";
 
 const AT_ONCE = 3; // a browser has six connections to one server, and the page needs some
-const PAUSES = [0, 1000, 2000, 4000, ...Array(40).fill(8000)]; // after each break; bytes that arrive begin it anew
 
 /** How the next files are sent; the panel fills it in. */
 export const options = { destinations: "", folder: "", on_conflict: "" };
@@ -22,13 +22,16 @@ export function watch(watcher) {
 
 const tell = () => { for (const watcher of watchers) watcher(); };
 
-/** `state`: waiting sending paused arrived failed cancelled. `job`: its id, as soon as it has one. */
+/**
+ * `state`: waiting sending paused arrived failed cancelled. `job`: its id, as soon as it has one.
+ * `until`: when it is tried again after a break, 0 when nothing is waited for.
+ */
 class Upload {
   constructor(file, path) {
     last += 1;
     const { folder } = options;
     Object.assign(this, {
-      id: last, file, name: file.name, size: file.size, sent: 0, state: "waiting", job: "", said: "", speed: new Speed(),
+      id: last, file, name: file.name, size: file.size, sent: 0, state: "waiting", until: 0, job: "", said: "", speed: new Speed(),
       metadata: metadataOf(file, [folder, path].filter(Boolean).join("/") && [folder, path || file.name].filter(Boolean).join("/")),
     });
   }
@@ -54,13 +57,19 @@ class Upload {
       retryDelays: PAUSES,
       removeFingerprintOnSuccess: true,
       fingerprint: async (file) => ["bucketline", file.name, file.type, file.size, file.lastModified, JSON.stringify(this.metadata)].join("|"),
-      onBeforeRequest: (request) => { for (const [name, value] of Object.entries(headers())) request.setHeader(name, value); },
-      onAfterResponse: (request, answer) => this.answered(answer),
-      onShouldRetry: (error) => this.retries(error),
+      onBeforeRequest: (request) => this.asks(request),
+      onAfterResponse: (request, answer) => { this.answered(answer); keepUpload(request, answer); },
+      onShouldRetry: (error, attempt, told) => this.retries(error, attempt, told),
       onProgress: (sent) => this.progress(sent),
       onSuccess: () => this.settle("arrived", ""),
       onError: (error) => this.failed(error),
     });
+  }
+
+  asks(request) {
+    for (const [name, value] of Object.entries(headers())) request.setHeader(name, value);
+    this.until = 0;
+    tell();
   }
 
   answered(answer) {
@@ -77,53 +86,62 @@ class Upload {
     tell();
   }
 
-  /** The network and the server's own troubles pass; what was refused stays refused. */
-  retries(error) {
-    const status = error.originalResponse?.getStatus() ?? 0;
-    if (status && status < 500 && status !== 409 && status !== 423) return false;
-    this.said = status ? reason(error) : "The connection is gone. It goes on by itself.";
+  /** tus-js-client takes the pause of this attempt out of `told` when this has said yes. */
+  retries(error, attempt, told) {
+    if (!passes(statusOf(error))) return false;
+    const pause = pauseAfter(error, attempt);
+    told.retryDelays = told.retryDelays.with(attempt, pause);
+    this.until = Date.now() + pause;
+    this.said = explainBreak(error, this.until);
     tell();
     return true;
   }
 
   failed(error) {
-    const status = error.originalResponse?.getStatus() ?? 0;
+    const status = statusOf(error);
     if (status === 401) {
       askForKey();
       this.settle("waiting-key", "Waits for an API key.");
     } else this.settle("failed", status ? reason(error) : "The connection did not come back. Resume goes on where it was.");
   }
 
+  become(state, said = "") {
+    Object.assign(this, { state, said, until: 0 });
+  }
+
   settle(state, said) {
-    this.state = state;
-    this.said = said;
+    this.become(state, said);
     if (state === "arrived") { this.sent = this.size; want(this.job); }
     next();
     tell();
   }
 
   async pause() {
-    this.state = "paused";
-    this.said = "";
+    this.become("paused");
     await this.tus?.abort();
     next();
     tell();
   }
 
-  resume() {
-    this.state = "waiting";
-    this.said = "";
+  /** Also tries at once what waits after a break. */
+  async resume() {
+    if (this.state === "sending") await this.tus?.abort();
+    this.become("waiting");
     next();
     tell();
   }
 
   async cancel() {
-    this.state = "cancelled";
-    this.said = "";
+    this.become("cancelled");
+    next();
     tell();
     // With `true` it is ended on the server, too, which ends the job. Before it is known there, there is nothing to end.
-    try { await this.tus?.abort(Boolean(this.tus.url)); } catch { if (this.job) await command(this.job, "cancel").catch(() => {}); }
-    next();
+    try {
+      await this.tus?.abort(Boolean(this.tus.url));
+      this.become("cancelled");
+    } catch {
+      if (this.job) await command(this.job, "cancel").catch(() => {});
+    }
     tell();
   }
 
@@ -139,16 +157,6 @@ function metadataOf(file, key) {
   if (key) found.key = key;
   for (const name of ["destinations", "on_conflict"]) if (options[name]) found[name] = options[name];
   return found;
-}
-
-/** What a refusal says: the detail of its problem. */
-function reason(error) {
-  try {
-    const problem = JSON.parse(error.originalResponse.getBody());
-    return [problem.title, problem.detail].filter(Boolean).join(". ");
-  } catch {
-    return `The server answered ${error.originalResponse?.getStatus()}.`;
-  }
 }
 
 export function add(found) {
