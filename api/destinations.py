@@ -19,7 +19,7 @@ class Destinations:
         self._service = service
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        found = self._service.destinations.shown()
+        found = await self._service.destinations.all()
         write_json(resp, {"items": [one for one in found if self._shown(req, one)]})
 
     def _shown(self, req: falcon.asgi.Request, one: Json) -> bool:

@@ -108,9 +108,16 @@ class Rates(msgspec.Struct):
 
 
 class Queues(msgspec.Struct):
-    """What is under way."""
+    """What is under way, and what waits for a worker."""
 
     active_transfers: Count
+    waiting: Annotated[
+        dict[str, int],
+        Meta(
+            description="Messages by queue: `small.NODE` for small files and control steps, `high.NODE`, `parts.NODE` "
+            "and `low.NODE` for parts by priority. Few, however large the backlog is."
+        ),
+    ]
 
 
 class SpoolUse(msgspec.Struct):

@@ -11,7 +11,7 @@ import uuid_utils
 
 from backends.registry import Destination
 from engine import notices
-from engine.errors import EngineError, Invalid, NotFound
+from engine.errors import EngineError, Invalid, LedgerUnavailable, NotFound
 
 if TYPE_CHECKING:
     from engine.service import AsyncService
@@ -50,6 +50,14 @@ class Destinations:
             for name, members in configuration.routes.items()
         ]
         return known + routes
+
+    async def all(self) -> list[Json]:
+        """Those shown, each with the result of its last check; without it while Redis is away."""
+        try:
+            _, health = await self._service.ledger.run(notices.noted_checks())
+        except LedgerUnavailable:
+            health = {}
+        return [{**view, "health": health.get(view["name"])} for view in self.shown()]
 
     def _view(self, destination: Destination) -> Json:
         return {

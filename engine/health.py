@@ -31,13 +31,18 @@ class Health:
             "jobs": found["jobs"],
             "bytes": {"received": found["totals"].get("received", 0), "sent": found["totals"].get("sent", 0)},
             "rates": {"sent": rate},
-            "queues": {"active_transfers": found["active"]},
+            "queues": {"active_transfers": found["active"], "waiting": await self._waiting(found["workers"])},
             "spool": {"used": usage.used, "limit": usage.limit},
             "workers": [
                 {"name": one["name"], "node": one.get("node"), "threads": one.get("threads")}
                 for one in found["workers"]
             ],
         }
+
+    async def _waiting(self, workers: list[Json]) -> dict[str, int]:
+        """Messages by queue, of each node that works and of our own."""
+        own = self._service.settings.node
+        return await self._service.minter.waiting(sorted({own, *(one.get("node") or own for one in workers)}))
 
     async def ready(self) -> Json:
         """Whether jobs can be accepted and carried: Redis, spool, configuration, workers."""

@@ -207,8 +207,8 @@ class FakeDestinations:
         routes = {"everywhere": self.names}
         return frozenset(one for name in names for one in routes.get(name, [name]) if one in self.names)
 
-    def shown(self) -> list[Json]:
-        return [{"name": name, "kind": "destination", "backend": "memory"} for name in self.names]
+    async def all(self) -> list[Json]:
+        return [await self.one(name) for name in self.names]
 
     async def one(self, name: str) -> Json:
         if name not in self.names:

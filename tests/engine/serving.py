@@ -10,6 +10,7 @@ from engine.models import SubmitOptions
 from engine.receptions import Reception
 from engine.records import Token
 from engine.service import AsyncService
+from engine.tokens import CARRY, queue_of
 
 
 class Drawer:
@@ -28,6 +29,10 @@ class Drawer:
 
     def ask_check(self, destination: str, request: str) -> None:
         self.checks.append((destination, request))
+
+    async def waiting(self, nodes: Sequence[str]) -> dict[str, int]:
+        lanes = [token.lane for token in self.sent]
+        return {queue_of(lane, node): lanes.count(lane) for node in nodes for lane in CARRY}
 
 
 async def received(service: AsyncService, data: bytes, *, announce: bool = True, **options: Any) -> Reception:

@@ -275,6 +275,7 @@ async def test_a_destination_has_the_result_of_its_last_check(service: AsyncServ
     rig.books.run(notices.note_check("r", "media", check_result(rig.runtime, "media")))
 
     health = (await service.destinations.one("media"))["health"]
+    assert [one["health"] for one in await service.destinations.all()] == [health, None]
     assert health["ok"]
     assert all(step["ok"] for step in health["steps"])
 
@@ -327,7 +328,8 @@ async def test_stats_in_numbers(service: AsyncService, rig: Rig) -> None:
 
     assert set(found["jobs"]) == set(JOB_STATES)
     assert (found["jobs"]["running"], found["bytes"]) == (1, {"received": len(BIG), "sent": 0})
-    assert found["queues"] == {"active_transfers": 1}
+    assert found["queues"]["active_transfers"] == 1
+    assert found["queues"]["waiting"] == {"small.n1": 1, "high.n1": 0, "parts.n1": 0, "low.n1": 0}
     assert found["spool"]["used"] >= len(BIG)
     assert [one["name"] for one in found["workers"]] == ["n1:7"]
 

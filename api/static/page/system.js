@@ -40,8 +40,9 @@ export function systemView() {
   function show(stats) {
     states.replaceChildren(...Object.entries(stats.jobs).map(([name, number]) => element("div", { "data-state": name, class: number ? null : "none" },
       element("dt", {}, name.replaceAll("_", " ")), element("dd", { class: "number" }, number.toLocaleString("en")))));
+    const waiting = Object.entries(stats.queues.waiting).map(([name, number]) => [`Tokens in ${name}`, number.toLocaleString("en")]);
     pairs(totals, [["Transfers under way", stats.queues.active_transfers], ["Jobs that wait", stats.jobs.queued], ["To destinations now", speed(stats.rates.sent)],
-      ["Received in all", bytes(stats.bytes.received)], ["Sent in all", bytes(stats.bytes.sent)]]);
+      ["Received in all", bytes(stats.bytes.received)], ["Sent in all", bytes(stats.bytes.sent)], ...waiting]);
     const used = share(stats.spool.used, stats.spool.limit);
     spool.set(used, used > 0.9 ? "failing" : "succeeded");
     text(spoolSaid, `${bytes(stats.spool.used)} of ${bytes(stats.spool.limit)} (${percent(used)})`);
