@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from engine import arrivals, operations
+from engine.accepting import accept_all
 from engine.adopted import Adopted
 from engine.announced import wanted_digests
 from engine.errors import Conflict, EngineError, TooLarge
@@ -208,7 +209,7 @@ class Upload:
             self._service, self.spec, adopted, adopted.received, seconds=lasts, retained=True, plans=self.note.plans
         )
         try:
-            job = await candidate.accept()
+            (job,) = await accept_all(self._service, [candidate])
         except EngineError as error:
             candidate.done()
             if not error.retryable:
