@@ -165,10 +165,7 @@ class Batch:
 
     async def _accept(self) -> list[Json]:
         try:
-            if len(self._receptions) == 1:
-                jobs = [await self._receptions[0].accept()]
-            else:
-                jobs = await self._service.accept_all(self._receptions)
+            jobs = await self._service.accept_all(self._receptions)
         except EngineError as error:
             # A clear refusal leaves nothing behind. After an unclear answer (the ledger is away) the job may exist: the
             # bytes stay, and reconciliation decides.

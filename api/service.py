@@ -30,8 +30,9 @@ class Event(Protocol):
 class Reception(Protocol):
     """One file on its way into the spool.
 
-    `discard` is called when anything goes wrong before `accept`, and after an `accept` that refused for good. After one
-    that could not know (a retryable error: the ledger's answer was lost) it is not: the bytes stay for reconciliation.
+    `discard` is called when anything goes wrong before `Service.accept_all`, and after one that refused for good. After
+    one that could not know (a retryable error: the ledger's answer was lost) it is not: the bytes stay for
+    reconciliation.
     """
 
     @property
@@ -41,7 +42,6 @@ class Reception(Protocol):
     def has_more(self) -> bool: ...
     async def progress(self) -> None: ...
     def revise(self, options: SubmitOptions, /) -> None: ...
-    async def accept(self, expected: Mapping[str, str] = ..., /) -> Json: ...
     async def discard(self) -> None: ...
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping
 
 from engine import keys
 from engine.digests import Digest
@@ -39,21 +38,11 @@ def wanted_digests(spec: JobSpec) -> set[str]:
 
 def check_digest(spec: JobSpec, digest: Digest) -> None:
     """Raises ChecksumMismatch unless the bytes are those that the client announced."""
-    if spec.checksum is not None:
-        algorithm, _, value = spec.checksum.partition(":")
-        _compare(algorithm, digest.sha256 if algorithm == "sha256" else digest.crc32c_base64, value)
-
-
-def check_expected(expected: Mapping[str, str], digest: Digest) -> None:
-    """The same for digests by name, lower-case hex, as far as they are known."""
-    for algorithm, value in expected.items():
-        found = getattr(digest, algorithm, None)
-        if found is not None:
-            _compare(algorithm, found, value)
-
-
-def _compare(algorithm: str, found: str | None, announced: str) -> None:
-    if found != announced:
+    if spec.checksum is None:
+        return
+    algorithm, _, value = spec.checksum.partition(":")
+    found = digest.sha256 if algorithm == "sha256" else digest.crc32c_base64
+    if found != value:
         raise ChecksumMismatch(
-            f"The {algorithm} of the bytes received is {found}, announced was {announced}; nothing was kept."
+            f"The {algorithm} of the bytes received is {found}, announced was {value}; nothing was kept."
         )

@@ -1,24 +1,21 @@
-"""The moment when a file in the spool becomes a job, and the way there of one that comes as a body."""
+"""Files that are to become jobs, while they come: known to the ledger, kept alive, sent where they can be."""
 
 from __future__ import annotations
 
 import asyncio
 import math
 import time
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from engine import arrivals, operations, records
-from engine.announced import check_expected, wanted_digests
+from engine import arrivals
+from engine.announced import wanted_digests
 from engine.digests import Digest
-from engine.errors import Conflict, EngineError, Invalid, LedgerUnavailable
+from engine.errors import Conflict, LedgerUnavailable
 from engine.incoming import Incoming
 from engine.models import JobSpec, Sidecar, SubmitOptions, TransferPlan, dumps
-from engine.repeats import counted, superseded
-from engine.views import job_view
 
 if TYPE_CHECKING:
     from engine.service import AsyncService
@@ -129,10 +126,6 @@ class Candidate:
         kept = {name: getattr(self.spec, name) for name in ("created_ms", "token", "request_id", "traceparent", "once")}
         self.spec = msgspec.structs.replace(spec, **kept)
 
-    async def accept(self, expected: Mapping[str, str] | None = None) -> dict[str, Any]:
-        """Makes it a job. From the answer on nothing loses the file. `expected`: digests by name, lower-case hex."""
-        return (await accept_all(self._service, [self], expected or {}))[0]
-
     async def discard(self) -> None:
         """Removes the bytes and the job; may be called twice, and after a failed accept."""
         self._keeper.cancel()
@@ -157,12 +150,11 @@ class Candidate:
             except Conflict:
                 return  # whoever writes the next bytes hears of it
 
-    # ------------------------------------------------------------------ the steps of accept_all
+    # ------------------------------------------------------------------ the steps of accepting
 
-    def finish(self, expected: Mapping[str, str]) -> Sidecar:
+    def finish(self) -> Sidecar:
         """The sidecar, when the bytes are those announced and fit their plans. Blocking, unless a small reception's."""
         digest = self._content.digest()
-        check_expected(expected, digest)
         if self._missing_digests(digest):
             digest = self._content.digest_again(wanted_digests(self.spec))
         spec, plans = self._service.desk.planning.finish(self.spec, digest, self._content.head)
@@ -216,113 +208,3 @@ def next_part(plans: Sequence[TransferPlan], readable: int) -> float:
     """How many bytes have to be there until one more part can be sent."""
     least = min(plan.part_size for plan in plans)
     return (readable // least + 1) * least
-
-
-async def accept_all(
-    service: AsyncService, receptions: Sequence[Candidate], expected: Mapping[str, str]
-) -> list[dict[str, Any]]:
-    """All become jobs, or none does.
-
-    A failure before the ledger was asked takes everything back. When the ledger's answer is lost, the files stay and
-    the error says
-    503: reconciliation finds them and makes the jobs, or finds that they are there.
-    """
-    with ExitStack() as entered:
-        for one in receptions:
-            about = {"bucketline.job": one.spec.id}
-            entered.enter_context(service.spans.start("accept", one.spec.traceparent, about=about))
-        if all(isinstance(one, Reception) and one.is_small for one in receptions):
-            entered.enter_context(service.precedence.small())
-        return await _accept_all(service, receptions, expected)
-
-
-async def _accept_all(
-    service: AsyncService, receptions: Sequence[Candidate], expected: Mapping[str, str]
-) -> list[dict[str, Any]]:
-    try:
-        await _bind(service, receptions)
-        sidecars = await _committed(service, receptions, expected)
-    except EngineError:
-        for one in receptions:
-            await one.discard()
-        raise
-    tokens: list[records.Token] = []
-    views: list[dict[str, Any]] = []
-    for one in receptions:
-        one.done()
-    for count, (one, sidecar) in enumerate(zip(receptions, sidecars, strict=True)):
-        answer = await service.ledger.run(operations.accept_sidecar(sidecar, service.settings))
-        if not answer.made and answer.state in ("cancelling", "cancelled", "expired"):
-            await _none(service, receptions[:count], receptions[count:])
-            raise Conflict("The job was cancelled while its file was being received.")
-        if not answer.made and answer.state == "superseded":
-            await _none(service, receptions[:count], receptions[count:])
-            raise superseded()
-        tokens += answer.tokens
-        views.append(job_view(answer.record) if answer.record else (await service.job(one.spec.id))[0])
-    service.minter.send(tokens)
-    return views
-
-
-async def _bind(service: AsyncService, receptions: Sequence[Candidate]) -> None:
-    """An Idempotency-Key knows the jobs to be before they are durable: whatever happens from here on, it is found."""
-    once = receptions[0].spec.once
-    if once is not None:
-        await service.repeats.bind(once, [one.spec.id for one in receptions])
-        for one, spec in zip(receptions, counted([one.spec for one in receptions]), strict=True):
-            one.spec = spec
-
-
-async def _none(service: AsyncService, made: Sequence[Candidate], unmade: Sequence[Candidate]) -> None:
-    """One of them was cancelled: those that are jobs already are cancelled too, before anybody works on them."""
-    for one in unmade:
-        await one.discard()
-    for one in made:
-        await service.ledger.run(operations.command(one.spec.id, "cancel"))
-        await asyncio.to_thread(one.take_back)
-
-
-async def _committed(
-    service: AsyncService, receptions: Sequence[Candidate], expected: Mapping[str, str]
-) -> list[Sidecar]:
-    small = [one for one in receptions if isinstance(one, Reception) and one.is_small]
-    if len(small) < len(receptions):
-        return await asyncio.to_thread(_commit_all, receptions, expected)
-    sidecars = [one.finish(expected) for one in small]
-    _refuse_overwriting(sidecars)
-    for one, sidecar in zip(small, sidecars, strict=True):
-        one.append(sidecar)
-    await service.settler.settle([one.settle for one in small])
-    return sidecars
-
-
-def _commit_all(receptions: Sequence[Candidate], expected: Mapping[str, str]) -> list[Sidecar]:
-    sidecars = [one.finish(expected) for one in receptions]
-    _refuse_overwriting(sidecars)
-    committed: list[Candidate] = []
-    try:
-        for one, sidecar in zip(receptions, sidecars, strict=True):
-            one.commit(sidecar)
-            committed.append(one)
-    except EngineError:
-        for one in committed:
-            one.take_back()
-        raise
-    return sidecars
-
-
-def _refuse_overwriting(sidecars: Sequence[Sidecar]) -> None:
-    """Files that are sent together never replace each other: a template that gives two of them one key is a mistake."""
-    taken: dict[str, Sidecar] = {}
-    for sidecar in sidecars:
-        key, digest = sidecar.spec.key or "", sidecar.digest
-        other = taken.setdefault(key, sidecar)
-        if sidecar.spec.on_conflict == "replace" and (other.digest.size, other.digest.checksum) != (
-            digest.size,
-            digest.checksum,
-        ):
-            detail = (
-                f"{other.spec.name!r} and {sidecar.spec.name!r} would both be stored as {key!r}, "
-                "one in place of the other. Use a key_template with {name} or {id}, or on_conflict=rename."
-            )
-            raise Invalid(detail, errors=[{"pointer": "/key_template", "detail": detail}])

@@ -13,6 +13,7 @@ from typing import Any
 from backends.config import Configuration
 from backends.structs import prepare_structs
 from engine import arrivals, deliveries, operations
+from engine.accepting import accept_all
 from engine.access import EVERYTHING, Identity
 from engine.adding import Adding
 from engine.announced import wanted_digests
@@ -31,7 +32,7 @@ from engine.models import JobSpec, SubmitOptions, TransferPlan
 from engine.operations import Operation
 from engine.plugins_file import LOOK_SECONDS, PluginsFile
 from engine.precedence import Precedence
-from engine.receptions import Reception, accept_all
+from engine.receptions import Reception
 from engine.records import JobRecord
 from engine.repeats import Repeats
 from engine.restarts import remember_restart
@@ -149,8 +150,8 @@ class AsyncService:
         return arrivals.early(spec, plans, size, self.settings.lease_seconds, lost)
 
     async def accept_all(self, receptions: Sequence[Reception]) -> list[Json]:
-        """All receptions of a form become jobs, or none."""
-        return await accept_all(self, receptions, {})
+        """All receptions of a request become jobs, or none. From the answer on nothing loses the files."""
+        return await accept_all(self, receptions)
 
     async def submit_source(self, spec: JobSpec) -> Json:
         """A job whose bytes are somewhere else."""

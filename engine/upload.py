@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from engine import arrivals, operations
+from engine.accepting import accept_all
 from engine.adopted import Adopted
 from engine.announced import wanted_digests
 from engine.errors import Conflict, EngineError, TooLarge
 from engine.models import JobSpec
 from engine.partials import End, File, Note
 from engine.receptions import Candidate
+from engine.signs import Signs
 from engine.sums import Sum
 from engine.turns import Turn
 
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger("bucketline.uploads")
 
 LEDGER_SLACK_SECONDS = 3600.0  # the ledger forgets an upload after the disk does, never before
-TELL_SECONDS = 0.25
 _CANCELLED = "Its job was cancelled, or expired."
 
 
@@ -49,7 +50,7 @@ class Upload:
         self._finishing: asyncio.Task[dict[str, Any]] | None = None
         self._start = self.offset
         self._sum: Sum | None = None
-        self._cancelled = False
+        self._signs = Signs(service, self, seconds + LEDGER_SLACK_SECONDS)
         self._writing = asyncio.Lock()
 
     @property
@@ -105,7 +106,7 @@ class Upload:
             desk, spec = self._service.desk, self.spec
             desk.prepare(self.note.options, size=length, owner=spec.owner, job=spec.id)
         self.note.length = length
-        await self._rewrite()
+        await self.rewrite()
 
     async def begin(self, size: int | None, checksum: Sum | None) -> None:
         """A chunk comes, of `size` bytes if that is known: they have their room from now on, or SpoolFull is raised.
@@ -119,7 +120,7 @@ class Upload:
         proved = self._start if checksum else None
         if proved != self.note.proved:
             self.note.proved = proved
-            await self._rewrite()
+            await self.rewrite()
         if size:
             await asyncio.to_thread(file.reserve, size)
 
@@ -142,14 +143,14 @@ class Upload:
                 return False
             await asyncio.to_thread(file.flush)
             self.note.proved, self._sum = None, None
-            await self._rewrite()
+            await self.rewrite()
         return True
 
     async def settle(self) -> None:
         """What came is durable, and the ledger knows of it."""
         file = self._open()
         await asyncio.to_thread(_settle, file)
-        await self._tell()
+        await self._signs.tell()
         await self.check_wanted()
 
     async def join(self, parts: Sequence[Upload]) -> None:
@@ -167,7 +168,7 @@ class Upload:
     async def belong_to(self, final: str) -> None:
         """Its bytes are in a final upload now, as long as that lives."""
         self.note.joined = final
-        await self._rewrite()
+        await self.rewrite()
 
     async def finish(self) -> dict[str, Any]:
         """Make it a job. Runs to its end even when the caller is cancelled; the lock is held until then."""
@@ -180,7 +181,7 @@ class Upload:
             self._file.close()
             self._file = None
         self.note.ended, self.note.end = why, end
-        await self._rewrite()
+        await self.rewrite()
         await asyncio.to_thread(self._partials.drop_bytes, self.spec.id)
         await tell_end(self._service, self.note)
 
@@ -208,7 +209,7 @@ class Upload:
             self._service, self.spec, adopted, adopted.received, seconds=lasts, retained=True, plans=self.note.plans
         )
         try:
-            job = await candidate.accept()
+            (job,) = await accept_all(self._service, [candidate])
         except EngineError as error:
             candidate.done()
             if not error.retryable:
@@ -222,65 +223,20 @@ class Upload:
     @contextmanager
     def watched(self) -> Iterator[None]:
         """While inside, the ledger hears now and then how much has come. A cancelled job interrupts the caller."""
-        watch = asyncio.create_task(self._watch())
+        telling = asyncio.create_task(self._signs.forever(self._start))
         try:
             with self.turn.interruptible():
                 yield
         finally:
-            watch.cancel()
+            telling.cancel()
 
     async def check_wanted(self) -> None:
         """Ends the upload, and raises Gone, when its job is over."""
-        if self._cancelled:
+        if self._signs.unwanted:
             await self.end(_CANCELLED)
             raise Gone(_CANCELLED)
 
-    async def _watch(self) -> None:
-        told = self._start
-        while True:
-            await asyncio.sleep(TELL_SECONDS)
-            if told != self.offset:
-                told = self.offset
-                await self._tell()
-            if self._cancelled:
-                self.turn.ask()
-
-    async def _tell(self) -> None:
-        """Publishes the offset; a silent Redis does not matter."""
-        ledger, seconds = self._service.ledger, self._seconds + LEDGER_SLACK_SECONDS
-        await self._service.uploads.whereabouts.note(self.spec.id, seconds)
-        if self.note.is_partial:
-            return
-        with suppress(EngineError):
-            await self._begin_early()
-            offset = self.offset
-            heard = await ledger.run(arrivals.received(self.spec.id, offset, seconds, offset))
-            self._cancelled = heard.state in ("cancelling", "cancelled", "expired")
-            self._service.minter.send(heard.tokens)
-            if not heard.state:
-                await ledger.run(arrivals.receive(self.spec, self.note.length, seconds, retained=True))
-                await self._early()
-
-    async def _begin_early(self) -> None:
-        """What has come is sent, when there is a part of it. First the note: another process may go on with it."""
-        note = self.note
-        if note.plans or note.is_final or not self.offset:
-            return
-        head = await asyncio.to_thread(self._partials.head, self.spec.id)
-        found = self._service.desk.planning.early(self.spec, note.length, head)
-        if found is not None and self.offset >= min(plan.part_size for plan in found[1]):
-            note.spec, note.plans = found
-            await self._rewrite()
-            await self._early(lost=False)
-
-    async def _early(self, *, lost: bool = True) -> None:
-        """Repeating it is harmless."""
-        note = self.note
-        if note.plans:
-            early = self._service.early(note.spec, note.plans, note.length or 0, lost=lost)
-            await self._service.ledger.run(early)
-
-    async def _rewrite(self) -> None:
+    async def rewrite(self) -> None:
         """Writes the note as it is now. One at a time, and to its end, so that the last one has the last word."""
 
         async def write() -> None:

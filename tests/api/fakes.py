@@ -93,9 +93,6 @@ class FakeReception:
         if algorithm == "sha256" and hashlib.sha256(self._data).hexdigest() != value:
             raise ChecksumMismatch("The bytes have another sha256.")
 
-    async def accept(self, expected: Mapping[str, str] = {}) -> Json:
-        return (await self._service.accept_all([self]))[0]
-
     async def discard(self) -> None:
         self.ended = self.ended or "discarded"
         self._service.jobs_by_id.pop(self.job.spec.id, None)

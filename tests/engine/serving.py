@@ -44,10 +44,15 @@ async def received(service: AsyncService, data: bytes, *, announce: bool = True,
     return reception
 
 
+async def accepted(service: AsyncService, reception: Reception) -> dict[str, Any]:
+    """The job that it becomes."""
+    return (await service.accept_all([reception]))[0]
+
+
 async def submitted(service: AsyncService, data: bytes = b"small", **options: Any) -> str:
     """A job, by its id."""
     reception = await received(service, data, **options)
-    return str((await reception.accept())["id"])
+    return str((await accepted(service, reception))["id"])
 
 
 def sha256(data: bytes) -> str:

@@ -13,6 +13,7 @@ from engine.errors import NotFound
 from engine.models import SubmitOptions
 from engine.service import AsyncService
 from tests.engine.rig import Rig
+from tests.engine.serving import accepted
 
 ALL = Grant(scopes=("submit", "read", "control"))
 MINE, OTHER = (Identity(key=name * 12, grants=(ALL,)) for name in "ab")
@@ -23,7 +24,7 @@ async def submitted(service: AsyncService, owner: str, token: str = "", **option
     spec = msgspec.structs.replace(spec, token=token)
     reception = await service.receive(spec, 5)
     reception.write(b"bytes")
-    return str((await reception.accept())["id"])
+    return str((await accepted(service, reception))["id"])
 
 
 async def listed(service: AsyncService, owner: str | None, state: str | None = None) -> list[str]:
@@ -52,7 +53,7 @@ async def test_options_that_come_after_the_file_change_no_owner(service: AsyncSe
     reception = await service.receive(spec, None)
     reception.write(b"bytes")
     reception.revise(SubmitOptions(key="late"))
-    await reception.accept()
+    await accepted(service, reception)
 
     assert (reception.spec.owner, reception.spec.token, reception.spec.key) == (MINE.key, "t1", "late")
 

@@ -15,11 +15,11 @@ from engine import once, operations, upkeep
 from engine.errors import Conflict, EngineError, LedgerUnavailable
 from engine.models import Once, Sidecar
 from engine.once import Answered
-from engine.receptions import Reception, accept_all
+from engine.receptions import Reception
 from engine.service import AsyncService
 from tests.engine.books import Books, job_id
 from tests.engine.rig import Rig
-from tests.engine.serving import received
+from tests.engine.serving import accepted, received
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +64,7 @@ def lapse(client: redis.Redis) -> None:
 async def test_answered_word_by_word(service: AsyncService) -> None:
     held = await first(service)
     assert await refused(service) == "idempotency_busy"
-    job = (await (await arrived(service, held)).accept())["id"]
+    job = (await accepted(service, await arrived(service, held)))["id"]
     assert (await replayed(service)) == Answered(0, "", b"", [job]), "accepted is enough"
 
     await service.repeats.answer(held, 202, "/there", b"the words")
@@ -102,10 +102,10 @@ async def test_who_is_silent_loses_it(service: AsyncService, client: redis.Redis
 async def test_who_wakes_up_later_makes_no_second_job(service: AsyncService, rig: Rig, client: redis.Redis) -> None:
     frozen = await arrived(service, await first(service))
     lapse(client)
-    job = (await (await arrived(service, await first(service))).accept())["id"]
+    job = (await accepted(service, await arrived(service, await first(service))))["id"]
 
     with pytest.raises(Conflict) as caught:
-        await frozen.accept()
+        await accepted(service, frozen)
 
     assert caught.value.code == "idempotency_busy"
     assert (await replayed(service)).jobs == [job]
@@ -118,8 +118,8 @@ async def test_who_wakes_up_amid_accepting_makes_none_either(
     frozen = await arrived(service, await first(service))
     await bound(service, frozen)
     lapse(client)
-    job = (await (await arrived(service, await first(service))).accept())["id"]
-    sidecar = frozen.finish({})
+    job = (await accepted(service, await arrived(service, await first(service))))["id"]
+    sidecar = frozen.finish()
     frozen.commit(sidecar)
 
     answer = rig.books.run(operations.accept_sidecar(sidecar, rig.settings))
@@ -135,7 +135,7 @@ async def test_killed_between_disk_and_ledger(service: AsyncService, client: red
     """The bytes are durable, and the ledger never heard of them: the next one with the key looks there."""
     dead = await arrived(service, await first(service))
     await bound(service, dead)
-    dead.commit(dead.finish({}))
+    dead.commit(dead.finish())
     dead.done()
     assert await refused(service) == "idempotency_busy"
     lapse(client)
@@ -149,7 +149,7 @@ async def test_a_lost_answer_of_the_ledger(service: AsyncService) -> None:
     held = await first(service)
     lost = await arrived(service, held)
     await bound(service, lost)
-    lost.commit(lost.finish({}))
+    lost.commit(lost.finish())
     lost.done()
     await service.repeats.release(held)
     assert (await replayed(service)).jobs == [lost.spec.id]
@@ -162,7 +162,7 @@ async def test_all_files_of_a_form_or_none(service: AsyncService, rig: Rig, clie
     await service.repeats.bind(held, ids)
     for one in files:
         one.spec = msgspec.structs.replace(one.spec, once=msgspec.structs.replace(held, of=3))
-        one.commit(one.finish({}))
+        one.commit(one.finish())
         one.done()
     sidecar = msgspec.json.decode(rig.spool.read_sidecar(ids[0]) or b"", type=Sidecar)
     rig.books.run(operations.accept_sidecar(sidecar, rig.settings))  # and here its process died
@@ -176,13 +176,13 @@ async def test_all_files_of_a_form_or_none(service: AsyncService, rig: Rig, clie
 async def test_several_in_the_order_of_the_form(service: AsyncService) -> None:
     held = await first(service)
     files = [await arrived(service, held, b"file %d" % number) for number in range(12)]
-    made = await accept_all(service, files, {})
+    made = await service.accept_all(files)
     assert (await replayed(service)).jobs == [job["id"] for job in made]
 
 
 @pytest.mark.parametrize("over", [False, True], ids=["running", "over"])
 async def test_a_redis_that_lost_all(over: bool, service: AsyncService, rig: Rig, client: redis.Redis) -> None:
-    job = (await (await arrived(service, await first(service))).accept())["id"]
+    job = (await accepted(service, await arrived(service, await first(service))))["id"]
     if over:
         rig.work(f"{job}/0")
         assert (await service.job(job))[0]["state"] == "succeeded"
@@ -208,12 +208,12 @@ async def test_lost_amid_a_body(service: AsyncService, client: redis.Redis) -> N
     coming = await arrived(service, held)
     client.flushall()
     assert await service.repeats.renew(held)
-    job = (await coming.accept())["id"]
+    job = (await accepted(service, coming))["id"]
     assert (await replayed(service)).jobs == [job]
 
 
 async def test_a_key_ends_after_a_day(service: AsyncService, client: redis.Redis) -> None:
-    await (await arrived(service, await first(service))).accept()
+    await accepted(service, await arrived(service, await first(service)))
     assert 86_000_000 < client.pttl("bucketline:once:k") <= 86_400_000
 
 
