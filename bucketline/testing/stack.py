@@ -195,7 +195,9 @@ def _up(directory: Path, settings: Mapping[str, str]) -> Iterator[str]:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
+    # Two: it ends at once, as for an impatient user. All that it could still save is removed in the next moment.
     process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGINT)
     try:
         process.wait(STOP_SECONDS)
     except subprocess.TimeoutExpired:
