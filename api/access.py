@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from api.problems import Problem
+from api.problems import Problem, method_not_allowed
 from api.service import Gate, Service
 from engine.access import Identity, known_beginning
 from engine.models import JobSpec, Source, SubmitOptions
@@ -35,6 +35,8 @@ _RULES = [
         ("GET POST PUT PATCH DELETE", r".*", "admin"),
     ]
 ]
+_TAKES = [(re.compile(r"/v1/objects/.+", re.DOTALL), "PUT"), (re.compile(r"/v1/jobs"), "GET, HEAD, POST, OPTIONS")]
+"""All that these take. What else is tried there is a slip of the method, and is told so whatever the key may do."""
 _WATCHED = re.compile(_JOB + r"(/parts|/events)?")
 _WITH_TOKEN = re.compile(r"/v1/jobs|/v1/objects/.*|/v1/tus(/.*)?", re.DOTALL)
 _EVENTS = re.compile(_JOB + r"/events")
@@ -51,8 +53,13 @@ def scope_of(method: str, path: str) -> str:
 
 
 def check_scope(who: Identity, method: str, path: str) -> None:
-    """Raises the problem `forbidden` unless this caller may use this address in this way."""
+    """Raises the problem `forbidden` unless this caller may use this address in this way, and `method_not_allowed`
+    where the right to do what nobody can do would be asked for.
+    """
     scope = scope_of(method, path)
+    allow = next((allow for form, allow in _TAKES if form.fullmatch(path)), "")
+    if allow and scope == "admin" and method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"):
+        raise method_not_allowed(allow)
     if who.token and not _fits_token(who, method, path, scope):
         raise Problem("forbidden", "A token submits, or looks at one job; everything else needs a key.")
     if scope and not who.token and not who.has(scope):
@@ -264,7 +271,11 @@ def _rates(who: Identity, admitted: Any) -> list[tuple[bytes, bytes]]:
     return [(b"ratelimit-policy", ", ".join(policies).encode()), (b"ratelimit", ", ".join(limits).encode())]
 
 
-def unauthorized(detail: str = "Send `Authorization: Bearer …` with a valid key.", *, error: bool = False) -> Problem:
+NO_KEY = "Send `Authorization: Bearer …` with a valid key."
+NOT_VALID = "The key or token that was sent is not known here: it may be mistyped, revoked, or have expired."
+
+
+def unauthorized(detail: str = NO_KEY, *, error: bool = False) -> Problem:
     """401, with the challenge of RFC 6750."""
     challenge = 'Bearer realm="bucketline"' + (', error="invalid_token"' if error else "")
     return Problem("unauthorized", detail, headers={"WWW-Authenticate": challenge})

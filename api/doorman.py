@@ -9,7 +9,7 @@ from functools import partial
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from api.access import SECRET, is_secret, takes_query_token, unauthorized
+from api.access import NOT_VALID, SECRET, is_secret, takes_query_token, unauthorized
 from api.asgi_types import Scope
 from api.assets import OPEN
 from api.problems import Problem
@@ -53,12 +53,12 @@ class Doorman:
         # What tus can do here is told to everybody, as to a browser before it sends the key.
         if scope["path"] in OPEN_PATHS or (scope["method"] == "OPTIONS" and is_tus(scope["path"])):
             return Sender(ANYBODY, False, None)
-        if text is None and self.asks:
+        if not text and self.asks:
             raise unauthorized()
         # Without `again` it is the bootstrap key, or no key where none is needed.
         who = EVERYTHING if again is None else await again()
         if who is None:
-            raise unauthorized(error=True)
+            raise unauthorized(NOT_VALID, error=True)
         return Sender(who, token is not None, again)
 
     def _from_query(self, scope: Scope) -> bytes | None:

@@ -17,7 +17,7 @@ from api.caller import Caller
 from api.forms import Event, FormParser, PartEnd, PartStart, boundary_of, file_name
 from api.life import Life
 from api.limits import EAGER_SECONDS, FORM_FIELD_BYTES, FORM_OVERHEAD_BYTES, JSON_BODY_BYTES, PROGRESS_SECONDS, Pace
-from api.options import Gathered, read_json
+from api.options import Gathered, read_json, told_type
 from api.problems import Problem, invalid
 from api.service import Json, Reception, Service
 from engine.errors import EngineError
@@ -247,7 +247,8 @@ class _Form:
                 )
 
     async def _open_file(self, part: PartStart) -> None:
-        own = {"name": file_name(part.filename), "content_type": part.content_type}
+        name = file_name(part.filename)
+        own = {"name": name, "content_type": told_type(part.content_type, name)}
         spec = await self._intake.prepare(self._caller, self._gathered, None, **own)
         self._files.append((await self._batch.open(spec, None), own))
         self._check_several()

@@ -58,7 +58,7 @@ class TransferView(msgspec.Struct):
     parts: PartCounts
     part_size: Bytes
     sent: Bytes
-    attempts: Count
+    attempts: Annotated[Count, Meta(description="Of all steps: to begin and to complete an upload in parts are two.")]
     next_attempt_at: Moment | None
     etag: str | None
     version: str | None

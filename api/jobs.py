@@ -104,10 +104,11 @@ class Jobs:
         elif caller.media_type == "application/x-www-form-urlencoded":
             raise Problem(
                 "unsupported_media_type",
-                "A urlencoded form holds no file: send multipart/form-data (curl -F), or the file itself (curl -T).",
+                "A urlencoded form holds no file: send multipart/form-data (curl -F), the file itself (curl -T), or a "
+                "source as application/json (curl --json).",
             )
         else:
-            gathered.default("content_type", req.content_type)
+            gathered.default_type(req.content_type)
             await self._submission.answer(req, resp, [await intake.raw(req, gathered)])
 
     async def on_get(self, req: Request, resp: Response) -> None:
@@ -249,7 +250,7 @@ class Objects:
         gathered.fix("destinations", [destination])
         gathered.fix("key", key)
         gathered.default("name", _name_of(key))
-        gathered.default("content_type", req.content_type)
+        gathered.default_type(req.content_type)
         try:
             job = await self._submission.intake.raw(req, gathered)
         except EngineError as error:

@@ -12,6 +12,7 @@ from urllib.parse import unquote_plus, unquote_to_bytes
 import msgspec
 
 from api.problems import Problem, invalid
+from engine import content_types
 from engine.models import OnConflict, Priority, SubmitOptions
 
 HEADER_PREFIX = "bucketline-"
@@ -197,6 +198,10 @@ class Gathered:
         if value is not None:
             self._values.setdefault(name, value)
 
+    def default_type(self, told: str | None) -> None:
+        """The content type that the request tells of the file beside the options."""
+        self.default("content_type", told_type(told, self.get("name") or self.get("key")))
+
     def fix(self, name: str, value: Any) -> None:
         """A value that the address itself says; giving it again as an option is a contradiction."""
         if name in self._values:
@@ -230,10 +235,18 @@ class Gathered:
             raise invalid(f"/{name}", "This option is given twice.")
 
 
+def told_type(told: str | None, name: str | None) -> str | None:
+    """What a request says of its file's type; None where that is no more than "bytes" (browsers, curl and HTTP
+    libraries say so of what they do not know) and the name says it better.
+    """
+    plain = (told or "").partition(";")[0].strip().lower()
+    return None if plain == content_types.UNKNOWN and content_types.by_name(name or "") else told
+
+
 def _check(name: str, value: Any) -> None:
     choices = CHOICES.get(name)
     if choices and value not in choices:
-        raise invalid(f"/{name}", f"One of {', '.join(choices)} is needed{_nearest(value, choices)}.")
+        raise invalid(f"/{name}", f"One of {', '.join(choices)} is needed{_nearest(value, choices)}")
     if name == "checksum":
         algorithm, colon, text = value.partition(":")
         form = CHECKSUMS.get(algorithm) if colon else None
@@ -251,21 +264,21 @@ def _unknown(name: str) -> NoReturn:
     pointer = f"/{_escape(name[:200])}"
     if name == "source":
         raise invalid(pointer, "A source is given in an application/json body.")
-    raise invalid(pointer, f"There is no option {name[:80]!r}{_nearest(name, TABLE)}.", code="unknown_option")
+    raise invalid(pointer, f"There is no option {name[:80]!r}{_nearest(name, TABLE)}", code="unknown_option")
 
 
 def unknown_parameter(name: str, known: Iterable[str]) -> NoReturn:
     """Refuse a query parameter that means nothing here."""
     raise invalid(
         f"/{_escape(name[:200])}",
-        f"There is no parameter {name[:80]!r}{_nearest(name, known)}.",
+        f"There is no parameter {name[:80]!r}{_nearest(name, known)}",
         code="unknown_option",
     )
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(str(word)[:80].lower(), list(known), n=1, cutoff=0.55)
-    return f"; did you mean {close[0]}?" if close else ""
+    return f"; did you mean {close[0]}?" if close else "."
 
 
 def _escape(name: str) -> str:

@@ -182,9 +182,16 @@ def from_engine(error: EngineError, *, status: int | None = None) -> Problem:
 
 def from_framework(error: falcon.HTTPError) -> Problem:
     """The problem for an error that Falcon raised by itself (routing, malformed requests)."""
+    if error.status_code == 405:
+        return method_not_allowed(dict(error.headers or {}).get("Allow", ""))
     code = BY_STATUS.get(error.status_code, "bad_request" if error.status_code < 500 else "unexpected")
     detail = {
         "no_resource": "No resource has this address.",
-        "method_not_allowed": "This resource does not know that method.",
     }.get(code, error.description or "")
     return Problem(code, detail, headers=dict(error.headers or {}), status=error.status_code)
+
+
+def method_not_allowed(allow: str) -> Problem:
+    """`allow`: what the address takes, as in the header of that name."""
+    detail = f"This address takes {allow}." if allow else "This address does not know that method."
+    return Problem("method_not_allowed", detail, headers={"Allow": allow})

@@ -307,5 +307,5 @@ def _gather(req: Request, given: str | None) -> Gathered:
             more[name] = text
     if gathered.get("name") is None:
         gathered.default("name", file_name(more.get("filename")))
-    gathered.default("content_type", more.get("filetype"))
+    gathered.default_type(more.get("filetype"))
     return gathered

@@ -115,15 +115,15 @@ class Rules:
 
     def fault_of(self, place: Place) -> str | None:
         """Why this place cannot be imported from, as far as that is certain without asking anybody; or None."""
+        faults = []
         if place.port not in self.ports:
             known = ", ".join(map(str, sorted(self.ports)))
-            return f"Port {place.port} may not be connected to; {known} may ({self.setting}_PORTS)."
+            faults.append(f"Port {place.port} may not be connected to; {known} may ({self.setting}_PORTS).")
         literal = literal_of(place.host)
-        if literal is not None and not self.allow(place.host, literal):
-            return closed(place.host, self.setting)
-        if place.host.rstrip(".").rpartition(".")[2] == "localhost" and not self._opened(place.host):
-            return closed(place.host, self.setting)
-        return None
+        named = place.host.rstrip(".").rpartition(".")[2] == "localhost" and not self._opened(place.host)
+        if named or (literal is not None and not self.allow(place.host, literal)):
+            faults.append(closed(place.host, self.setting))
+        return " ".join(faults) or None
 
     def allow(self, host: str, address: Address) -> bool:
         """Whether a connection may be made to this address, to which the name `host` resolved now."""

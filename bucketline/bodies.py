@@ -1,5 +1,6 @@
 """Files as bodies of requests: read once in a stream, or again and again in pieces. Only reading them blocks."""
 
+import io
 import os
 from collections.abc import Callable
 from typing import BinaryIO, NamedTuple, Self
@@ -74,7 +75,11 @@ class Rewindable(NamedTuple):
 
 
 def size_of(file: BinaryIO) -> int | None:
-    """Bytes from the file's position to its end; None for a pipe."""
+    """Bytes from the file's position to its end; None for a pipe. ClientError for what is no binary file."""
+    given: object = file
+    if isinstance(given, io.TextIOBase) or not hasattr(given, "read"):
+        kind = type(given).__name__
+        raise ClientError(f'a file is a path or a binary file object (open(…, "rb"), io.BytesIO(…)), not {kind}')
     try:
         here = file.tell()
         size = file.seek(0, os.SEEK_END) - here

@@ -66,7 +66,7 @@ def command(id: str, command: str) -> Exchange[Job]:
 
 
 def add_destination(id: str, names: Iterable[str]) -> Exchange[Job]:
-    wish = {"destinations": list(names)}
+    wish = {"destinations": sending.names(names)}
     return Job.read((yield from asked("POST", f"/v1/jobs/{segment(id)}/destinations", json=wish)))
 
 
@@ -75,7 +75,7 @@ def forget(id: str) -> Exchange[None]:
 
 
 def token(destinations: Iterable[str], **narrowed: str | int | None) -> Exchange[Token]:
-    wish = {"destinations": list(destinations) or None, **narrowed}
+    wish = {"destinations": sending.names(destinations) or None, **narrowed}
     given = {name: value for name, value in wish.items() if value is not None}
     return msgspec.convert((yield from asked("POST", "/v1/tokens", json=given)), Token)
 

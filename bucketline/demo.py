@@ -210,9 +210,7 @@ class Demo:
             for transfer, stored, same in one.copies:
                 fine = fine and same and one.job.succeeded
                 parts = transfer.parts.total or 1
-                print(
-                    f"  {transfer.destination}: {parts} part{'s' * (parts > 1)}, {transfer.attempts} attempts, ", end=""
-                )
+                print(f"  {transfer.destination}: {parts} part{'s' * (parts > 1)}, ", end="")
                 print("byte-identical" if same else "NOT what was sent", end="")
                 print(f", verified by {transfer.verified_by}" if transfer.verified_by else "")
                 print(f"    {transfer.url}\n    {stored}")

@@ -12,7 +12,8 @@ from bucketline.faults import ClientError
 class Options(TypedDict, total=False):
     """The options of a submit, as docs of the API name them."""
 
-    destinations: Iterable[str]
+    destinations: Iterable[str] | str
+    """Names, or one name."""
     name: str | None
     key: str | None
     key_template: str | None
@@ -62,7 +63,7 @@ _MAPS = ("metadata", "labels", "tags")
 def parameters(file: File, options: Options) -> dict[str, str]:
     """The options that are one text each, for the query."""
     asked = {name: value for name, value in options.items() if name not in _MAPS}
-    asked["destinations"] = ",".join(options.get("destinations", ()))
+    asked["destinations"] = ",".join(names(options.get("destinations")))
     asked["name"] = options.get("name") or name_of(file)
     return {name: str(value) for name, value in asked.items() if value not in (None, "")}
 
@@ -79,9 +80,14 @@ def headers(options: Options) -> dict[str, str]:
 
 def document(source: Source, options: Options) -> dict[str, Any]:
     """A source and the options, as one JSON object."""
-    asked: dict[str, Any] = {**options, "destinations": list(options.get("destinations", ()))}
+    asked: dict[str, Any] = {**options, "destinations": names(options.get("destinations"))}
     given = {name: value for name, value in asked.items() if value not in (None, "", [], {})}
     return {"source": source, **given}
+
+
+def names(given: Iterable[str] | str | None) -> list[str]:
+    """Destinations. A text is one name, and not a name for each of its letters."""
+    return [given] if isinstance(given, str) else list(given or ())
 
 
 def quoted(text: str) -> str:

@@ -9,6 +9,9 @@ from collections.abc import Iterable, Sequence
 
 from bucketline.exits import USAGE, Failure
 
+# What everybody else calls it: the letters are nearer to other options.
+_MEANT = {"--destination": "--to", "--destinations": "--to"}
+
 
 def nearest(word: str, words: Iterable[str]) -> str:
     """`; did you mean …?`, or nothing when no word is near."""
@@ -32,7 +35,9 @@ def must_take(
             continue
         if behind is not None and option in behind._option_string_actions:
             raise Failure(USAGE, f"{option} stands behind the command: {behind.prog} {option}")
-        told = f"`{name}` takes no option {option!r}{nearest(option, known)}"
+        meant = _MEANT.get(option, "")
+        hint = f"; did you mean {meant}?" if meant in known else nearest(option, known)
+        told = f"`{name}` takes no option {option!r}{hint}"
         raise Failure(USAGE, told, f"`{name} --help` shows what it takes")
 
 

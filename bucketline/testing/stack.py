@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import os
 import re
+import secrets
 import shutil
 import signal
 import subprocess
@@ -23,6 +25,7 @@ from bucketline.results import Job
 
 STOP_SECONDS = 60.0
 UNFINISHED = ".bucketline-part"  # how the names of unfinished uploads in a `local` destination end
+WEBHOOK_SECRET = "STACK_WEBHOOK_SECRET"  # the variable of its processes that holds it
 SETTINGS = {
     "BUCKETLINE_API_PROCESSES": "1",
     "BUCKETLINE_PROCESSES": "1",
@@ -41,6 +44,8 @@ class RunningStack:
     url: str
     directory: Path
     destinations: tuple[str, ...]
+    webhook_secret: str
+    """With which its webhooks are signed."""
     _orders: int = field(default=0, repr=False)
 
     def client(self) -> Client:
@@ -137,8 +142,9 @@ def running_stack(
             (directory / "objects" / name).mkdir(parents=True)
             (directory / "orders" / name).mkdir(parents=True)
         (directory / "plugins.toml").write_text(_configuration(directory, destinations))
-        with _up(directory, settings or {}) as url:
-            yield RunningStack(url, directory, tuple(destinations))
+        secret = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+        with _up(directory, {WEBHOOK_SECRET: secret, **(settings or {})}) as url:
+            yield RunningStack(url, directory, tuple(destinations), secret)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
@@ -155,7 +161,7 @@ def _configuration(directory: Path, destinations: Sequence[str]) -> str:
     def text(value: object) -> str:
         return msgspec.json.encode(str(value)).decode()
 
-    tables = [f"default = {text(destinations[0])}\n"]
+    tables = [f"default = {text(destinations[0])}\n", f'[webhooks]\nsecret = "${{{WEBHOOK_SECRET}}}"\n']
     for name in destinations:
         root, orders = text(directory / "objects" / name), text(directory / "orders" / name)
         tables.append(f'[destinations.{name}]\nbackend = "local"\nroot = {root}\nfaults = {{ orders = {orders} }}\n')
@@ -189,7 +195,9 @@ def _up(directory: Path, settings: Mapping[str, str]) -> Iterator[str]:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
+    # Two: it ends at once, as for an impatient user. All that it could still save is removed in the next moment.
     process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGINT)
     try:
         process.wait(STOP_SECONDS)
     except subprocess.TimeoutExpired:

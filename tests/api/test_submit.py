@@ -75,6 +75,26 @@ async def test_put_takes_any_content_type(ask: Asker, service: FakeService) -> N
         assert (answer.status, answer.json()["content_type"]) == (202, kind)
 
 
+async def test_a_type_that_says_nothing_leaves_it_to_the_name(ask: Asker) -> None:
+    bytes_only = {"content-type": "application/octet-stream"}
+    kind, body = form(("file", "x", "a.mp4"))
+    body = body.replace(b"\r\n\r\nx", b"\r\nContent-Type: Application/Octet-Stream; charset=binary\r\n\r\nx")
+
+    by_key = await ask("PUT", "/v1/objects/media/films/a.mp4", body=b"x", headers=bytes_only)
+    by_name = await ask("POST", "/v1/jobs?name=a.mp4", body=b"x", headers=bytes_only)
+    in_form = await ask("POST", "/v1/jobs", body=body, headers={"content-type": kind})
+
+    found = [by_key.json(), by_name.json(), in_form.json()["jobs"][0]]
+    assert [job["content_type"] for job in found] == [None] * 3, "the engine has the last word"
+
+
+@pytest.mark.parametrize("target", ["/v1/jobs?name=a", "/v1/jobs?name=a.mp4&content_type=application/octet-stream"])
+async def test_where_the_name_says_nothing_or_the_option_is_given_it_stands(ask: Asker, target: str) -> None:
+    answer = await ask("POST", target, body=b"x", headers={"content-type": "application/octet-stream"})
+
+    assert answer.json()["content_type"] == "application/octet-stream"
+
+
 async def test_options_have_one_name_in_every_place(ask: Asker) -> None:
     in_query = await ask(
         "POST", "/v1/jobs?destinations=media,archive&metadata=a%3D1,b%3D2%252C3&on_conflict=fail", body=b"x"

@@ -41,6 +41,25 @@ def test_a_file_object_is_sent_from_where_it_stands(connect: Connect, server: Fa
     assert server.uploads[0].headers["Content-Length"] == "4"
 
 
+@pytest.mark.parametrize("file", [b"bytes", io.StringIO("text"), 7])
+def test_what_is_no_binary_file_is_an_error_that_says_what_is(connect: Connect, file: object) -> None:
+    with connect() as client:
+        for send in (client.submit, client.upload):
+            with pytest.raises(ClientError, match=rf"io.BytesIO.* not {type(file).__name__}"):
+                send(cast(BinaryIO, file), name="x")
+
+
+def test_one_destination_may_be_a_text(connect: Connect, server: FakeServer) -> None:
+    with connect() as client:
+        client.submit(io.BytesIO(b"1"), destinations="media")
+        job = client.submit_source({"path": "/srv/a"}, destinations="media")
+        server.jobs[job.id]["state"] = "running"
+        client.add_destination(job.id, "archive")
+    assert server.uploads[0].options["destinations"] == "media"
+    assert server.uploads[1].json()["destinations"] == ["media"]
+    assert server.commands == [(job.id, "add archive")]
+
+
 def test_a_source_is_named_and_not_sent(connect: Connect, server: FakeServer) -> None:
     with connect() as client:
         job = client.submit_source(

@@ -67,6 +67,7 @@ def files(tmp_path: Path) -> Path:
         (["put", "a/b"], "Not a directory"),
         (["put"], "required: FILE"),
         (["put", "--tpo", "x"], "did you mean --to?"),
+        (["put", "a", "--destination", "x"], "did you mean --to?"),
         (["put", "a", "--label", "x"], "takes K=V"),
         (["put", "a", "--retain-seconds", "long"], "is no whole number"),
         (["put", "a", "--patience", "nan"], "is no number of seconds"),

@@ -11,10 +11,13 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
+from standardwebhooks import Webhook
 
 from bucketline.testing import RunningStack, running_stack
 from tests import documents
 from tests.documents import ROOT
+from tests.e2e.test_webhooks import Receiver
+from tests.servers import eventually
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="starts `bucketline up`")
 
@@ -110,8 +113,17 @@ def test_the_plugin_loads_nothing_but_pytest() -> None:
 
 
 @pytest.fixture(scope="module")
-def shared() -> Iterator[RunningStack]:
-    with running_stack(["media", "archive"]) as stack:
+def receiver() -> Iterator[Receiver]:
+    made = Receiver()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+@pytest.fixture(scope="module")
+def shared(receiver: Receiver) -> Iterator[RunningStack]:
+    opened = {"BUCKETLINE_WEBHOOK_ALLOW": "127.0.0.1", "BUCKETLINE_WEBHOOK_PORTS": str(receiver.server.server_port)}
+    with running_stack(["media", "archive"], opened) as stack:
         yield stack
 
 
@@ -195,6 +207,18 @@ def test_names_that_cannot_be_destinations_are_refused(names: list[str]) -> None
 def test_an_unknown_destination_is_told(stack: RunningStack) -> None:
     with pytest.raises(ValueError, match="no destination 'medias'; there are media, archive"):
         stack.objects("medias")
+
+
+def test_its_webhooks_are_signed_with_the_secret_that_it_tells(
+    stack: RunningStack, receiver: Receiver, file: Path
+) -> None:
+    with stack.client() as client:
+        job = client.submit(file, webhook=receiver.url)
+        eventually(lambda: bool(receiver.got), "the end is told", 60)
+
+    headers, body = receiver.got[0]
+    event = Webhook(stack.webhook_secret).verify(body, headers)
+    assert (event["type"], event["data"]["id"]) == ("job.succeeded", job.id)
 
 
 def test_a_setting_that_is_wrong_is_told() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import threading
 import time
@@ -13,9 +14,10 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook
 
+from tests import documents
 from tests.e2e.provider import Provider
 from tests.e2e.stack import MakeStack, Stack
-from tests.servers import eventually
+from tests.servers import eventually, needs
 
 OLD = "whsec_" + "b2xk" * 8
 NEW = "whsec_" + "bmV3" * 8
@@ -93,6 +95,30 @@ def settled(stack: Stack, job: str) -> dict[str, Any]:
     """The job's only delivery, once it is over."""
     eventually(lambda: [one["state"] != "pending" for one in deliveries(stack, job)] == [True], "it is told", 60)
     return deliveries(stack, job)[0]
+
+
+def test_the_documented_receivers_take_it(stack: Stack, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    needs(importlib.util.find_spec("django") is not None, "django")
+    settled(stack, stack.talk.submit(b"abc", webhook=receiver.url, key="a")["id"])
+    headers, body = receiver.got[0]
+    monkeypatch.setenv("WEBHOOK_SECRET", NEW)
+    forged = body.replace(b"succeeded", b"cancelled")
+
+    names: dict[str, Any] = {}
+    exec(documents.block("docs/webhooks.md", "run: plain"), names)
+    assert names["is_ours"](headers, body, NEW) and names["is_ours"](headers, body, OLD)
+    assert not names["is_ours"](headers, forged, NEW) and not names["is_ours"](headers, body, "whsec_" + "AAAA" * 8)
+
+    from django.conf import settings
+    from django.test import RequestFactory
+
+    if not settings.configured:
+        settings.configure()
+    exec(documents.block("docs/webhooks.md", "run: django"), names)
+    posts = [
+        RequestFactory().post("/", one, content_type="application/json", headers=headers) for one in (body, forged)
+    ]
+    assert [names["ended"](post).status_code for post in posts] == [204, 401]
 
 
 def test_an_end_is_told_and_signed_with_both_secrets(stack: Stack, receiver: Receiver) -> None:

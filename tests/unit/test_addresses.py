@@ -101,6 +101,8 @@ def test_ports() -> None:
     assert ANYBODY.fault_of(place_of("https://a.example:443/")) is None
     assert "6379" in str(ANYBODY.fault_of(place_of("http://a.example:6379/")))
     assert Rules.of((8080,), ()).fault_of(place_of("http://a.example:8080/")) is None
+    both = str(ANYBODY.fault_of(place_of("http://127.0.0.1:8080/")))
+    assert "BUCKETLINE_IMPORT_PORTS" in both and "BUCKETLINE_IMPORT_ALLOW" in both, "one start again, not two"
 
 
 def test_the_operator_opens_networks_and_hosts() -> None:
