@@ -20,6 +20,7 @@ from backends.config import load
 from bucketline import Client
 from tests import documents
 from tests.documents import ROOT
+from tests.servers import write_private
 
 WRITTEN = "http://127.0.0.1:8000"
 """The address in the documents."""
@@ -86,6 +87,7 @@ def reading(plugins: str, **environ: str) -> Iterator[Reader]:
         try:
             line = up.stdout.readline().decode()
             assert " at http" in line, (folder / "up.log").read_text()
+            (folder / "up.out").write_text(line)
             yield Reader(folder, own | {"BUCKETLINE_URL": line.split(" at ")[1].strip()}, {})
         finally:
             up.send_signal(signal.SIGTERM)
@@ -94,7 +96,7 @@ def reading(plugins: str, **environ: str) -> Iterator[Reader]:
 
 
 def _lay_out(folder: Path, plugins: str) -> None:
-    (folder / "plugins.toml").write_text(plugins)
+    write_private(folder / "plugins.toml", plugins)
     (folder / "notes.txt").write_bytes(NOTES)
     for film in ("film.mp4", "holiday.mp4"):
         (folder / film).write_bytes(FILM)
