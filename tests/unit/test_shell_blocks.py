@@ -9,13 +9,14 @@ import re
 import subprocess
 import tomllib
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 import jsonschema
 import pytest
 import yaml
 
-from bucketline.cli import parse
+from bucketline.cli import build, parse
 from bucketline.exits import Failure
 from tests import documents, shell
 from tests.documents import ROOT, Block
@@ -67,6 +68,10 @@ def _compose(words: list[str]) -> None:
         assert rest[1] in profiles
         rest = rest[2:]
     command, *rest = rest
+    if command == "exec":
+        assert rest[0] in composed["services"], words
+        CHECKS.get(rest[1], _is_known)(rest[1:])
+        return
     for word in rest:
         name = word.partition("=")[0]
         assert word in _options(command) if word.startswith("-") else name in composed["services"], word
@@ -116,6 +121,32 @@ CHECKS = {
 }  # fmt: skip
 
 
+# -- in sentences -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", documents.documents(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_commands_in_sentences_are_made_of_words_that_there_are(path: Path) -> None:
+    """They are shortened: `bucketline put --resumable FILE…` names a command and an option, and no file."""
+    for code in re.findall(r"`([^`\n]+)`", documents.without_blocks(path.read_text(encoding="utf-8"))):
+        words = code.split()
+        if words[0] == "bucketline":
+            _known_words(words[1:])
+        elif words[0] in ("pip", "docker-compose") and "…" not in code and words[1] not in ("logs", "down", "build"):
+            for command in shell.commands(code):
+                CHECKS[words[0]](command)
+
+
+def _known_words(words: list[str]) -> None:
+    """A command and options of it."""
+    parser, parsers = build()
+    named = [word for word in words if not word.startswith("-") and word != "COMMAND"][:1]
+    assert not named or named[0] in parsers, words
+    known = {word for one in [parser, *(parsers[name] for name in named)] for word in one._option_string_actions}
+    assert {word for word in words if word.startswith("-")} <= known, words
+
+
+# -- it bites ---------------------------------------------------------------------------------------------------------
+
 WRONG = [
     "curl http://127.0.0.1:8000/v1/job",
     "curl -T a 'http://127.0.0.1:8000/v1/objects/media/a?lable.x=1'",
@@ -126,6 +157,8 @@ WRONG = [
     "for a in $(bucketline jobz); do echo $a; done",
     "backetline up",
     "cp .env.sample .env",
+    "docker-compose exec worker bucketline chekc",
+    "docker-compose exec wroker bucketline check",
     "docker-compose up --built",
     "docker-compose up --scale wroker=2",
     'pip install "bucketline[otle]"',
