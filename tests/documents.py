@@ -10,18 +10,24 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[1]
 
 _BLOCK = re.compile(
-    r"^(?:<!-- (?P<mark>[^>]*?) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
+    r"^(?P<indent> *)(?:<!-- (?P<mark>[^>]*?) -->\n(?P=indent))?"
+    r"```(?P<language>\w*)\n(?P<text>.*?)^(?P=indent)```$",
+    re.MULTILINE | re.DOTALL,
 )
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#{1,6} (.+)$", re.MULTILINE)
 
 
 class Block(NamedTuple):
-    """One fenced block. `mark` is the HTML comment right before it, by which a test finds it; empty without one."""
+    """One fenced block, without the indent that it has in a list. `mark` is the HTML comment right before it, by which
+    a test finds it; empty without one.
+    """
 
     mark: str
     language: str
     text: str
+    page: str
+    line: int
 
 
 def documents() -> list[Path]:
@@ -34,7 +40,18 @@ def read(name: str) -> str:
 
 
 def blocks(name: str) -> list[Block]:
-    return [Block(found["mark"] or "", found["language"], found["text"]) for found in _BLOCK.finditer(read(name))]
+    text = read(name)
+    return [_block(found, name, text.count("\n", 0, found.start()) + 1) for found in _BLOCK.finditer(text)]
+
+
+def _block(found: re.Match[str], page: str, line: int) -> Block:
+    text = re.sub(f"^{found['indent']}", "", found["text"], flags=re.MULTILINE)
+    return Block(found["mark"] or "", found["language"], text, page, line)
+
+
+def every_block() -> list[Block]:
+    """Those of all documents."""
+    return [one for path in documents() for one in blocks(str(path.relative_to(ROOT)))]
 
 
 def block(name: str, mark: str) -> str:

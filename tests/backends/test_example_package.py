@@ -10,7 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from tests import documents, shell
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "backend-sqlite"
+
+
+def documented() -> list[list[str]]:
+    """The commands that its page gives: pip, and the suite."""
+    return list(shell.commands(documents.block("examples/backend-sqlite/README.md", "run: suite")))
 
 
 @pytest.fixture(scope="module")
@@ -21,12 +28,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, st
     for file in EXAMPLE.iterdir():
         if file.is_file():
             (source / file.name).write_bytes(file.read_bytes())  # nothing is built inside the checkout
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-deps"]
+    here = ["--disable-pip-version-check", "--quiet", "--no-deps", "--no-build-isolation", "--target", str(target)]
     done = subprocess.run(
-        [*pip, "--no-build-isolation", "--target", str(target), str(source)],
-        capture_output=True,
-        text=True,
-        timeout=110,
+        [sys.executable, "-m", *documented()[0], *here], cwd=source, capture_output=True, text=True, timeout=110
     )
     assert done.returncode == 0, done.stderr
     yield {**os.environ, "PYTHONPATH": str(target)}
@@ -40,8 +44,9 @@ def run(environ: dict[str, str], folder: Path, *words: str) -> subprocess.Comple
 
 def test_it_passes_the_suite(installed: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "plugins.toml").write_bytes((EXAMPLE / "plugins.toml").read_bytes())
-    suite = ["pytest", "-q", "-p", "no:cacheprovider", "--pyargs", "backends.conformance"]
-    done = run(installed, tmp_path, *suite, "--destination", "trial", "--config", "plugins.toml")
+    suite = documented()[1]
+    assert [suite] == list(shell.commands(documents.block("docs/backends/write-your-own.md", "run: suite")))
+    done = run(installed, tmp_path, *suite, "-q", "-p", "no:cacheprovider")
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
     assert " passed" in done.stdout and " failed" not in done.stdout
 

@@ -53,7 +53,7 @@ def test_the_file_of_init_is_the_one_in_the_document(command: Callable[..., Outc
 def test_the_questions_of_init_are_those_in_the_document(
     command: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    example = section("init").partition("$ bucketline init\n")[2].partition("```")[0]
+    example = documents.block("docs/command.md", "session: init").partition("\n")[2]
     typed = ("s3", "acme-archive", "uploads/")
     monkeypatch.setattr(sys, "stdin", Terminal("s3\n\nacme-archive\n\n\n\nuploads/\n\n"))
     # What is typed ends a line of the example, and is echoed by the terminal alone.

@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -19,7 +19,10 @@ import pytest
 import yaml
 
 from bucketline import valkey
+from bucketline.cli import parse
 from bucketline.client import Client
+from engine import config as engine_config
+from tests import documents
 from tests.servers import eventually, free_port, program, serving
 
 ROOT = Path(__file__).parents[2]
@@ -101,6 +104,22 @@ def test_the_api_is_published_on_this_machine_only(services: dict[str, Any]) -> 
     assert services["api"]["ports"] == ["127.0.0.1:8000:8000/tcp"]
 
 
+def test_what_the_services_name_is_there(checkout: Path, services: dict[str, Any]) -> None:
+    """Files that are mounted, the image's words, and every variable, those of .env.example too."""
+    for service in services.values():
+        mounted = [volume.split(":")[0] for volume in service.get("volumes", ())]
+        assert all(Path(source).exists() for source in mounted if source.startswith("/")), mounted
+    assert (ROOT / "Dockerfile").read_text().rstrip().splitlines()[-2] == 'ENTRYPOINT ["bucketline"]'
+    for name in ("api", "worker"):
+        assert parse([str(word) for word in services[name]["command"]]).command == name
+        own = {variable for variable in services[name]["environment"] if variable.startswith("BUCKETLINE_")}
+        assert own <= set(engine_config._VARIABLES)
+    used = re.findall(r"\$\{(\w+)", (ROOT / "docker-compose.yml").read_text())
+    offered = re.findall(r"^#? ?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
+    assert set(used) <= set(offered)
+    assert {name for name in offered if name.startswith("BUCKETLINE_")} <= set(engine_config._VARIABLES)
+
+
 def test_the_image_runs_without_root_and_with_the_tested_versions() -> None:
     lines = (ROOT / "Dockerfile").read_text().splitlines()
     final = lines[max(number for number, line in enumerate(lines) if line.startswith("FROM")) :]
@@ -158,8 +177,16 @@ def test_the_image_installs_what_it_is_told() -> None:
 # -- run, natively --------------------------------------------------------------------------------------------------
 
 
+class Native(NamedTuple):
+    """The services as they run here."""
+
+    url: str
+    api_port: int
+    redis_port: int
+
+
 @pytest.fixture(scope="module")
-def proxy_url(services: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def native(services: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Native]:
     """Every service's own command with its own environment; only addresses and paths are this machine's."""
     here = tmp_path_factory.mktemp("containers")
     redis_port, api_port, proxy_port = free_port(), free_port(), free_port()
@@ -167,7 +194,7 @@ def proxy_url(services: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
     config = here / "plugins.toml"
     config.write_text((ROOT / "deploy/plugins.toml").read_text().replace("/var/lib/bucketline", str(here / "data")))
 
-    def native(text: str) -> str:
+    def here_for(text: str) -> str:
         places = {
             "@redis:6379": f"@127.0.0.1:{redis_port}",
             "/var/lib/bucketline": str(here / "data"),
@@ -179,9 +206,9 @@ def proxy_url(services: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
         return text
 
     def ours(name: str, port: int) -> tuple[list[str], dict[str, str]]:
-        command = [native(str(word)) for word in services[name]["command"]]
+        command = [here_for(str(word)) for word in services[name]["command"]]
         command = [str(port) if word == "8000" else word for word in command]
-        environ = {key: native(str(value)) for key, value in services[name]["environment"].items()}
+        environ = {key: here_for(str(value)) for key, value in services[name]["environment"].items()}
         return [sys.executable, "-m", "bucketline", *command], environ
 
     with ExitStack() as stack:
@@ -201,7 +228,60 @@ def proxy_url(services: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
         stack.enter_context(serving(nginx, proxy_port, here / "nginx.log"))
         url = f"http://127.0.0.1:{proxy_port}"
         eventually(lambda: _status(url + "/readyz") == 200, "the stack is ready", 60)
-        yield url
+        yield Native(url, api_port, redis_port)
+
+
+@pytest.fixture
+def proxy_url(native: Native) -> str:
+    return native.url
+
+
+def _healthy(services: dict[str, Any], name: str, environ: dict[str, str], **instead: str) -> bool:
+    """What the health check of a service says; what it calls otherwise here is in `instead`."""
+    how, *words = services[name]["healthcheck"]["test"]
+    words = [sys.executable if word == "python" else word for word in words]
+    for there, here in instead.items():
+        words = [word.replace(there, here) for word in words]
+    command = ["sh", "-c", *words] if how == "CMD-SHELL" else words
+    # Compose writes $$ for a dollar sign.
+    command = [word.replace("$$", "$") for word in command]
+    return subprocess.run(command, env=os.environ | environ, capture_output=True, timeout=30).returncode == 0
+
+
+def test_the_api_is_healthy_while_it_answers(services: dict[str, Any], native: Native) -> None:
+    assert _healthy(services, "api", {}, **{"127.0.0.1:8000": f"127.0.0.1:{native.api_port}"})
+    assert not _healthy(services, "api", {}, **{"127.0.0.1:8000": f"127.0.0.1:{free_port()}"})
+
+
+CLIENT = """import os, sys, redis
+client = redis.Redis(port=int(sys.argv[1]), password=os.environ["REDISCLI_AUTH"], decode_responses=True)
+print({True: "PONG"}.get(client.execute_command(*sys.argv[2:])))
+"""
+"""What stands in for the image's valkey-cli: the same variable, the same words, the same answer."""
+
+
+def test_redis_is_healthy_while_it_answers_with_its_password(services: dict[str, Any], native: Native) -> None:
+    client = {"valkey-cli": f"{sys.executable} -c '{CLIENT}' {native.redis_port}"}
+    environ = services["redis"]["environment"]
+
+    assert _healthy(services, "redis", environ, **client)
+    assert not _healthy(services, "redis", {"REDISCLI_AUTH": "another"}, **client)
+
+
+def test_the_page_begins_as_the_file_wants_it(checkout: Path, tmp_path: Path) -> None:
+    """Its first two commands, with the secrets filled in between them; the others need an engine."""
+    (block,) = documents.blocks("docs/how-to/compose.md")
+    copy, check, *_ = block.text.splitlines()
+    shutil.copy(ROOT / ".env.example", tmp_path)
+    shutil.copy(ROOT / "docker-compose.yml", tmp_path)
+
+    def types(line: str) -> int:
+        return subprocess.run(["sh", "-c", line], cwd=tmp_path, capture_output=True, timeout=60).returncode
+
+    assert types(copy) == 0
+    assert types(check) != 0
+    shutil.copy(checkout / ".env", tmp_path / ".env")
+    assert types(check) == 0
 
 
 def _status(url: str, **headers: str) -> int:

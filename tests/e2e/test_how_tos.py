@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import re
-import signal
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,34 +14,33 @@ import pytest
 
 from bucketline import Client
 from tests import documents
-from tests.documents import ROOT
+from tests.e2e.reading import NOTES, Reader
+from tests.e2e.reading import reading as somebody_reading
 from tests.servers import eventually, needs
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="starts `bucketline up`")
 
-WRITTEN = "http://127.0.0.1:8000"
-NOTES = b"Remember the milk.\n"
-KEY = "a-key-of-the-tests-that-is-long-enough-0123456789"
-
 
 @dataclass
-class Reader:
-    """Somebody who follows one page, in a folder with a stack of its own."""
+class HowTo:
+    """One page, and who follows it."""
 
     page: str
-    folder: Path
-    environ: dict[str, str]
+    reader: Reader
 
-    def runs(self, mark: str, before: str = "") -> str:
-        """What the block with this mark prints; it must end without an error. `before` is what came before it."""
-        text = (before + documents_of(self.page, f"run: {mark}")).replace(WRITTEN, self.environ["BUCKETLINE_URL"])
-        command = ["bash", "-euo", "pipefail", "-c", text]
-        done = subprocess.run(command, cwd=self.folder, env=self.environ, capture_output=True, text=True, timeout=60)
-        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-        return done.stdout
+    @property
+    def folder(self) -> Path:
+        return self.reader.folder
+
+    def runs(self, mark: str, before: str = "", after: str = "") -> str:
+        # The pages bring the key to curl themselves, where it needs one.
+        return self.reader.runs(f"docs/how-to/{self.page}.md", mark, before, after, CURL_HOME=str(self.folder))
+
+    def said(self, mark: str) -> str:
+        return self.reader.said(f"docs/how-to/{self.page}.md", mark)
 
     def client(self) -> Client:
-        return Client(self.environ["BUCKETLINE_URL"], KEY)
+        return self.reader.client()
 
     def stored(self, name: str) -> dict[str, bytes]:
         root = self.folder / name
@@ -53,38 +48,13 @@ class Reader:
 
 
 def documents_of(page: str, mark: str) -> str:
-    """The block with this mark; in a list it is indented, and the indent is no part of it."""
-    text = documents.read(f"docs/how-to/{page}.md")
-    found = re.search(rf"^( *)<!-- {mark} -->\n *```\w*\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)
-    assert found is not None, f"{page} has no block {mark!r}"
-    return re.sub(rf"^{found[1]}", "", found[2], flags=re.MULTILINE)
+    return documents.block(f"docs/how-to/{page}.md", mark)
 
 
 @contextmanager
-def reading(page: str, plugins: str) -> Iterator[Reader]:
-    with tempfile.TemporaryDirectory(prefix="bl-how-") as name:
-        folder = Path(name)
-        (folder / "plugins.toml").write_text(plugins)
-        (folder / "notes.txt").write_bytes(NOTES)
-        (folder / "bin").mkdir()
-        (folder / "bin" / "bucketline").write_text(f'#!/bin/sh\nexec {sys.executable} -P -m bucketline "$@"\n')
-        (folder / "bin" / "bucketline").chmod(0o755)
-        environ = {k: v for k, v in os.environ.items() if not k.startswith(("BUCKETLINE_", "AWS_"))}
-        environ |= {"PATH": f"{folder / 'bin'}:{environ['PATH']}", "PYTHONPATH": str(ROOT), "BUCKETLINE_API_KEY": KEY}
-        with (folder / "up.log").open("wb") as log:
-            up = subprocess.Popen(
-                [sys.executable, "-P", "-m", "bucketline", "up", "--port", "0"],
-                cwd=folder, env=environ, stdout=subprocess.PIPE, stderr=log, start_new_session=True,
-            )  # fmt: skip
-        assert up.stdout is not None
-        try:
-            line = up.stdout.readline().decode()
-            assert " at http" in line, (folder / "up.log").read_text()
-            yield Reader(page, folder, environ | {"BUCKETLINE_URL": line.split(" at ")[1].strip()})
-        finally:
-            up.send_signal(signal.SIGTERM)
-            up.wait(60)
-            up.stdout.close()
+def reading(page: str, plugins: str) -> Iterator[HowTo]:
+    with somebody_reading(plugins) as reader:
+        yield HowTo(page, reader)
 
 
 MEDIA = '[destinations.media]\nbackend = "local"\nroot = "media"\n'
@@ -130,7 +100,7 @@ def test_a_mirror() -> None:
         assert reader.stored("media") == reader.stored("archive") == {"first.txt": NOTES, "notes.txt": NOTES}
 
 
-def retried(reader: Reader, job: str) -> bool:
+def retried(reader: HowTo, job: str) -> bool:
     reader.runs("retry")
     with reader.client() as client:
         return client.wait(job, timeout=60).succeeded
@@ -157,10 +127,12 @@ def test_recovering() -> None:
 
 def test_securing() -> None:
     with reading("secure", MEDIA) as reader:
-        made = documents_of("secure", "run: keys") + documents_of("secure", "run: token")
+        made = reader.said("run: keys") + reader.said("run: token")
 
+        key = reader.runs("bootstrap", "echo() { printenv BUCKETLINE_API_KEY; }; trap echo EXIT\n").strip()
         said = reader.runs("revoke", made)
 
+        assert re.fullmatch("[0-9a-f]{64}", key)
         assert "photo site" in said
         assert '"token":"blt_' in said
         assert "mint_token" in said.partition("ACTION")[2], "the audit log has what the key did"
@@ -177,13 +149,8 @@ answer = upload(RequestFactory().post("/", {"file": SimpleUploadedFile("notes.tx
 print(answer.status_code, answer.content.decode())
 """
     with reading("slow-endpoint", MEDIA) as reader, reader.client() as client:
-        text = documents_of("slow-endpoint", "run: view").replace(WRITTEN, reader.environ["BUCKETLINE_URL"])
-        done = subprocess.run(
-            [sys.executable, "-P", "-c", text + asked],
-            cwd=reader.folder, env=reader.environ, capture_output=True, text=True, timeout=60,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        status, _, body = done.stdout.partition(" ")
+        done = reader.reader.runs_python("docs/how-to/slow-endpoint.md", "view", after=asked)
+        status, _, body = done.partition(" ")
         assert status == "202"
         [job] = client.jobs().items
         assert job.id in body

@@ -64,7 +64,7 @@ def shape(lines: list[str]) -> list[str]:
 
 def documented(mark: str) -> list[str]:
     """A screen as docs/command.md shows it, without the line that was typed."""
-    return [line for line in documents.block("docs/command.md", f"pane: {mark}").splitlines() if line[:2] != "$ "]
+    return [line for line in documents.block("docs/command.md", mark).splitlines() if line[:2] != "$ "]
 
 
 def becomes(terminal: Pane, wanted: list[str]) -> list[str]:
@@ -82,13 +82,19 @@ def becomes(terminal: Pane, wanted: list[str]) -> list[str]:
     return seen
 
 
-@pytest.mark.parametrize("columns", [100, 40])
-def test_put_of_two_files(folder: Path, columns: int) -> None:
+PUTS = [
+    (100, "pane: put, 100 columns", "pane: put, arrived, 100 columns"),
+    (40, "pane: put, 40 columns", "pane: put, arrived, 40 columns"),
+]
+
+
+@pytest.mark.parametrize(("columns", "under_way", "at_the_end"), PUTS)
+def test_put_of_two_files(folder: Path, columns: int, under_way: str, at_the_end: str) -> None:
     with pane([*COMMAND, "put", *FILES], columns, cwd=folder) as terminal:
-        becomes(terminal, documented(f"put, {columns} columns"))
+        becomes(terminal, documented(under_way))
         not_wrapped(terminal)
         arrived = ended(terminal, 0)
-        assert sorted(shape(arrived)) == sorted(shape(documented(f"put, arrived, {columns} columns")))
+        assert sorted(shape(arrived)) == sorted(shape(documented(at_the_end)))
         not_wrapped(terminal)
 
 
@@ -132,7 +138,7 @@ def test_the_live_table_of_jobs(folder: Path) -> None:
         terminal.shows("NAME")
         name = "live.mp4"
         subprocess.run([*COMMAND, "put", FILES[0], "--detach", "--name", name], cwd=folder, check=True, timeout=60)
-        wanted = [line.replace("holiday.mp4", name) for line in shape(documented("jobs, 100 columns"))]
+        wanted = [line.replace("holiday.mp4", name) for line in shape(documented("pane: jobs, 100 columns"))]
 
         def under_way() -> bool:
             return shape(terminal.lines())[:2] == wanted

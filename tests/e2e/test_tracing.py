@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,6 +13,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from tests import documents
 from tests.e2e.provider import Provider
 from tests.e2e.stack import MakeStack, Stack
 from tests.servers import eventually
@@ -103,6 +105,29 @@ def test_a_collector_gets_one_trace_of_api_and_worker(
     assert {span.parent_span_id for _, span in collector.named("put_part")} == {
         span.span_id for _, span in collector.named("part")
     }
+    # Where an answer was late or lost, a step looks first at what there is: no part of the drawing.
+    assert {step for step in tree(mine) if step[1] not in ("list_sessions", "stat")} == documented_tree()
+
+
+Step = tuple[str, str, str]
+"""What a span is below, its name and its kind."""
+
+
+def tree(spans: list[Span]) -> set[Step]:
+    names = {span.span_id: span.name for span in spans}
+    kinds = {number: name.removeprefix("SPAN_KIND_").lower() for name, number in Span.SpanKind.items()}
+    return {(names.get(span.parent_span_id, ""), span.name, kinds[span.kind]) for span in spans}
+
+
+def documented_tree() -> set[Step]:
+    """As docs/tracing.md draws it, without what it says behind."""
+    found: set[Step] = set()
+    above: list[str] = []
+    for line in documents.block("docs/tracing.md", "spans").splitlines():
+        branch, name, kind = re.findall(r"^([│├└─ ]*)(.+?)  +(\w+)", line)[0]
+        above[len(branch) // 4 :] = [name]
+        found.add((above[-2] if len(above) > 1 else "", name, kind))
+    return found
 
 
 def test_tracing_without_its_extra_ends_the_start(make_stack: MakeStack, tmp_path: Path) -> None:

@@ -182,7 +182,7 @@ def fetched(address: str) -> bytes:
 
 def test_the_conformance_suite_judges_a_destination(installed: Installed) -> None:
     (installed.here / "plugins.toml").write_text('[destinations.shelf]\nbackend = "local"\nroot = "shelf"\n')
-    (command,) = [one.text for one in documents.blocks("README.md") if one.text.startswith("pytest --pyargs")]
+    command = documents.block("README.md", "run: suite")
     words = command.replace("NAME", "shelf").split()[1:]
 
     # The program `pytest` leaves the user's own packages alone, as `python -P` does.

@@ -20,7 +20,8 @@ from tests import documents, monitoring
 from tests.documents import ROOT
 from tests.unit.test_layering import EFFECTS, PURE
 
-STATES = {"job": JOB_TRANSITIONS, "transfer": TRANSFER_TRANSITIONS}
+STATES = {"states: job": JOB_TRANSITIONS, "states: transfer": TRANSFER_TRANSITIONS}
+"""By the mark of the block that shows them."""
 VARIABLE = re.compile(r"BUCKETLINE_[A-Z_]*[A-Z]")
 
 
@@ -34,7 +35,7 @@ def each_document() -> list[object]:
 @pytest.mark.parametrize("what", STATES)
 def test_the_documented_steps_are_the_legal_ones(what: str) -> None:
     documented = {}
-    for line in documents.block("README.md", f"states: {what}").splitlines():
+    for line in documents.block("README.md", what).splitlines():
         before, arrow, after = line.partition("→")
         assert arrow, line
         documented[before.strip()] = frozenset(after.split())
@@ -221,7 +222,7 @@ def test_every_example_of_a_configuration_is_accepted(text: str, tmp_path: Path)
 
 def test_the_suite_is_called_as_its_own_text_says() -> None:
     """That command is run by tests/backends/test_conformance_command.py."""
-    (command,) = [one.text.strip() for one in documents.blocks("README.md") if one.text.startswith("pytest --pyargs")]
+    command = documents.block("README.md", "run: suite").strip()
 
     assert command.replace("NAME", "archive") in str(conformance.__doc__)
 

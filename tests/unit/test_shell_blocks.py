@@ -1,0 +1,172 @@
+"""The shell lines of the documents call what there is: our commands, requests, targets, services and extras."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+import re
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
+
+import jsonschema
+import pytest
+import yaml
+
+from bucketline.cli import build, parse
+from bucketline.exits import Failure
+from tests import documents, shell
+from tests.documents import ROOT, Block
+from tests.servers import program
+from tests.unit.test_blocks import Json, each, reference, schema_of
+
+ELSEWHERE = {"cut", "echo", "find", "grep", "head", "openssl", "pytest", "read", "sha256sum"}
+"""Programs that are not ours: nothing to check of their words. A block that is run proves them."""
+
+
+@pytest.mark.parametrize("block", each("sh"))
+def test_shell_lines_call_what_there_is(block: Block) -> None:
+    for words in shell.commands(block.text):
+        CHECKS.get(words[0], _is_known)(words)
+
+
+def _is_known(words: list[str]) -> None:
+    assert words[0] in ELSEWHERE, f"nothing says what {words[0]} is"
+
+
+def _bucketline(words: list[str]) -> None:
+    parse(words[1:])  # Failure, where the parser does not take it
+
+
+def _make(words: list[str]) -> None:
+    makefile = documents.read("Makefile")
+    for word in words[1:]:
+        name, given, _ = word.partition("=")
+        found = rf"\$\({name}\)" if given else rf"^{name}:"
+        assert re.search(found, makefile, re.MULTILINE), f"the Makefile knows no {word}"
+
+
+def _pip(words: list[str]) -> None:
+    extras = {one for word in words for one in re.findall(r"bucketline\[(.*)\]", word)}
+    known = tomllib.loads(documents.read("pyproject.toml"))["project"]["optional-dependencies"]
+    assert {name for one in extras for name in one.split(",")} <= known.keys()
+
+
+def _copy(words: list[str]) -> None:
+    assert all((ROOT / word).exists() for word in words[1:-1] if not word.startswith("-")), words
+
+
+def _compose(words: list[str]) -> None:
+    """Its services and profiles are those of the file; that docker-compose has these options, it says itself."""
+    composed = yaml.safe_load(documents.read("docker-compose.yml"))
+    profiles = {name for one in composed["services"].values() for name in one.get("profiles", ())}
+    rest = words[1:]
+    if rest[0] == "--profile":
+        assert rest[1] in profiles
+        rest = rest[2:]
+    command, *rest = rest
+    if command == "exec":
+        assert rest[0] in composed["services"], words
+        CHECKS.get(rest[1], _is_known)(rest[1:])
+        return
+    for word in rest:
+        name = word.partition("=")[0]
+        assert word in _options(command) if word.startswith("-") else name in composed["services"], word
+
+
+@functools.cache
+def _options(command: str) -> str:
+    words = [program("docker-compose"), command, "--help"]
+    return subprocess.run(words, capture_output=True, text=True, timeout=60, check=True).stdout
+
+
+METHODS = {"-T": "put", "--json": "post", "-d": "post", "-F": "post"}
+"""What curl makes of these options, where -X does not say otherwise."""
+
+
+def _curl(words: list[str]) -> None:
+    """The reference has the path with this method, every parameter, and a body of this form."""
+    (address,) = [urlsplit(word) for word in words if word.startswith("http")]
+    assert address.netloc == "127.0.0.1:8000", "a server of ours, which a test can replace"
+    options = dict(itertools.pairwise(words))
+    method = options.get("-X", next((METHODS[word] for word in words if word in METHODS), "get")).lower()
+    path = _template(address.path)
+    operation = reference()["paths"][path][method]
+    assert {name for name, _ in parse_qsl(address.query)} <= set(_parameters(operation))
+    body = options.get("--json", options.get("-d"))
+    if body is not None:
+        jsonschema.validate(json.loads(body), schema_of(method, path))
+
+
+def _template(path: str) -> str:
+    found = [one for one in reference()["paths"] if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", one), path)]
+    found += ["/v1/objects/{destination}/{key}"] if path.startswith("/v1/objects/") else []
+    assert found, f"no operation has the path {path}"
+    return str(found[0])
+
+
+def _parameters(operation: Json) -> Iterator[str]:
+    shared = reference()["components"]["parameters"]
+    for one in operation.get("parameters", ()):
+        found = shared[one["$ref"].rpartition("/")[2]] if "$ref" in one else one
+        if found["in"] == "query":
+            yield str(found["name"])
+
+
+CHECKS = {
+    "bucketline": _bucketline, "make": _make, "pip": _pip, "cp": _copy, "docker-compose": _compose, "curl": _curl,
+}  # fmt: skip
+
+
+# -- in sentences -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", documents.documents(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_commands_in_sentences_are_made_of_words_that_there_are(path: Path) -> None:
+    """They are shortened: `bucketline put --resumable FILE…` names a command and an option, and no file."""
+    for code in re.findall(r"`([^`\n]+)`", documents.without_blocks(path.read_text(encoding="utf-8"))):
+        words = code.split()
+        if words[0] == "bucketline":
+            _known_words(words[1:])
+        elif words[0] in ("pip", "docker-compose") and "…" not in code and words[1] not in ("logs", "down", "build"):
+            for command in shell.commands(code):
+                CHECKS[words[0]](command)
+
+
+def _known_words(words: list[str]) -> None:
+    """A command and options of it."""
+    parser, parsers = build()
+    named = [word for word in words if not word.startswith("-") and word != "COMMAND"][:1]
+    assert not named or named[0] in parsers, words
+    known = {word for one in [parser, *(parsers[name] for name in named)] for word in one._option_string_actions}
+    assert {word for word in words if word.startswith("-")} <= known, words
+
+
+# -- it bites ---------------------------------------------------------------------------------------------------------
+
+WRONG = [
+    "curl http://127.0.0.1:8000/v1/job",
+    "curl -T a 'http://127.0.0.1:8000/v1/objects/media/a?lable.x=1'",
+    """curl --json '{"source": {"pat": "/a"}}' http://127.0.0.1:8000/v1/jobs""",
+    "make tee",
+    "bucketline put --tpo media a",
+    'KEY=$(bucketline keys ad "x" --skope a)',
+    "for a in $(bucketline jobz); do echo $a; done",
+    "backetline up",
+    "cp .env.sample .env",
+    "docker-compose exec worker bucketline chekc",
+    "docker-compose exec wroker bucketline check",
+    "docker-compose up --built",
+    "docker-compose up --scale wroker=2",
+    'pip install "bucketline[otle]"',
+]
+
+
+@pytest.mark.parametrize("text", WRONG)
+def test_what_is_wrong_in_a_shell_line_is_found(text: str) -> None:
+    """The checks above do bite."""
+    with pytest.raises((AssertionError, Failure, KeyError, jsonschema.ValidationError)):
+        test_shell_lines_call_what_there_is(Block("", "sh", text, "page", 1))
