@@ -158,23 +158,27 @@ def _workers(parser: Parser) -> None:
     parser.add_argument("--threads", metavar="N", help="parts at once in each (default: BUCKETLINE_THREADS, or 8)")
 
 
+def _log(parser: Parser) -> None:
+    parser.add_argument("--json", action="store_true", help="log lines are JSON (default: BUCKETLINE_LOG, or text)")
+
+
 def _client(parser: Parser) -> None:
     parser.add_argument("--url", help="the server (default: BUCKETLINE_URL, or http://127.0.0.1:8000)")
     parser.add_argument("--json", action="store_true", help="JSON on stdout, nothing else")
 
 
 def _up_options(parser: Parser) -> None:
-    for add in (_binding, _data, _config, _workers):
+    for add in (_binding, _data, _config, _workers, _log):
         add(parser)
 
 
 def _api_options(parser: Parser) -> None:
-    for add in (_binding, _data, _config):
+    for add in (_binding, _data, _config, _log):
         add(parser)
 
 
 def _worker_options(parser: Parser) -> None:
-    for add in (_data, _config, _workers):
+    for add in (_data, _config, _workers, _log):
         add(parser)
 
 

@@ -5,7 +5,7 @@ import argparse
 from bucketline import valkey
 from bucketline.cli import settings_for
 from bucketline.exits import CONFIGURATION, Failure
-from bucketline.up import claim_port, refuse_open_door, require_writable
+from bucketline.up import claim_port, form_of, refuse_open_door, require_writable
 from engine.config import Settings
 
 
@@ -14,7 +14,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _api(arguments: argparse.Namespace) -> int:
-    settings = with_redis(settings_for(arguments))
+    settings = with_redis(settings_for(arguments, log=form_of(arguments)))
     refuse_open_door(arguments.host, settings)
     _make_ready(settings)
     port = claim_port(arguments.host, arguments.port)
@@ -25,7 +25,9 @@ def _api(arguments: argparse.Namespace) -> int:
 
 
 def _worker(arguments: argparse.Namespace) -> int:
-    settings = with_redis(settings_for(arguments, processes=arguments.processes, threads=arguments.threads))
+    settings = with_redis(
+        settings_for(arguments, processes=arguments.processes, threads=arguments.threads, log=form_of(arguments))
+    )
     _make_ready(settings)
     _entitle("bucketline worker")
     if settings.processes > 1:
@@ -42,7 +44,7 @@ def _make_ready(settings: Settings) -> None:
     from bucketline import logs
     from bucketline.configuration import configuration_for, require_tracing
 
-    logs.configure()
+    logs.configure(settings.log)
     configuration_for(settings)
     require_tracing(settings)
     require_writable(settings.spool)

@@ -183,6 +183,8 @@ def test_the_exit_code_says_whose_turn_it_is(
     done = command("put", movie)
     assert done.code == exit_code
     assert "because of this" in done.err
+    assert "`bucketline up` starts a server" not in done.err, "it is there: it answers"
+    assert ("/readyz" in done.err) == (status == 503)
     assert "Traceback" not in done.err
 
 
