@@ -13,7 +13,7 @@
 | `BUCKETLINE_CORS_ORIGINS` | sites whose pages may call: `https://a.example`, by commas; with a key also `*` | none |
 | `BUCKETLINE_AUDIT_DAYS` | how long the audit log is kept; 0: none is written | 90 |
 | `BUCKETLINE_ACCESS_LOG` | `json`: a line on stderr for each request, or `off` | `json`; `off` in `bucketline up` |
-| `BUCKETLINE_LOG` | `text`: log lines as `key=value`; `json`: one object per line, as the access log (`--json`) | `text` |
+| `BUCKETLINE_LOG` | `text`: log lines as `key=value`; `json` (`--json`): one object per line | `text` |
 | `BUCKETLINE_TRACING` | `otlp`: spans go to where `OTEL_EXPORTER_OTLP_ENDPOINT` says; takes the extra `otel` | `off` |
 | `BUCKETLINE_LEASE_SECONDS` | how long a part belongs to a silent worker | 30 |
 | `BUCKETLINE_RETAIN_SECONDS` | how long a finished job is remembered | 604800 |
