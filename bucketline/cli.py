@@ -20,7 +20,7 @@ COMMANDS = {
     "worker": ("bucketline.serve", "run one worker process alone, or several"),
     "put": ("bucketline.put", "send files, and watch them arrive at their destinations"),
     "copy": ("bucketline.copying", "have objects, URLs and the server's own files carried to destinations"),
-    "jobs": ("bucketline.jobs", "list jobs, look at one, cancel, pause, resume, retry or extend it"),
+    "jobs": ("bucketline.jobs", "list jobs, look at one, cancel, pause, resume, retry, extend or forget it"),
     "init": ("bucketline.init", "write a plugins.toml by asking a few questions"),
     "config": ("bucketline.config", "show the settings and destinations in force, and where each came from"),
     "check": ("bucketline.check", "prove every destination by a real write, read and delete"),
@@ -193,7 +193,9 @@ def _copy_options(parser: Parser) -> None:
 
 
 def _jobs_options(parser: Parser) -> None:
-    parser.usage = "bucketline jobs [ID] [--watch] [--json]\n       bucketline jobs cancel|pause|resume|retry ID…"
+    parser.usage = (
+        "bucketline jobs [ID] [--watch] [--json]\n       bucketline jobs cancel|pause|resume|retry|forget ID…"
+    )
     parser.usage += "\n       bucketline jobs add-destination ID NAME…"
     parser.add_argument("words", nargs="*", metavar="ID", help="a job; or what to do, and with which")
     parser.add_argument("--watch", action="store_true", help="follow live until the job ends, or until Ctrl-C")
