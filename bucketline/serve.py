@@ -4,7 +4,7 @@ import argparse
 
 from bucketline import valkey
 from bucketline.cli import settings_for
-from bucketline.exits import CONFIGURATION, Failure
+from bucketline.exits import CONFIGURATION, UNREACHABLE, Failure
 from bucketline.up import claim_port, form_of, refuse_open_door, require_writable
 from engine.config import Settings
 
@@ -61,6 +61,15 @@ def with_redis(settings: Settings) -> Settings:
         CONFIGURATION,
         "BUCKETLINE_REDIS_URL is not set: it names the Redis that holds the jobs, as redis://127.0.0.1:6379/0",
         f"`bucketline up` brings one along; none runs over {settings.data}",
+    )
+
+
+def redis_away(error: Exception) -> Failure:
+    """What a command ends with that needs Redis, and has none."""
+    from engine.ledger import why_away
+
+    return Failure(
+        UNREACHABLE, f"Redis does not answer: {why_away(error)}", "start it, or correct BUCKETLINE_REDIS_URL"
     )
 
 
