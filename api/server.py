@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 import sys
 from collections.abc import Callable
 from typing import Any
 
+import structlog
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
+from gunicorn.glogging import Logger
 
 from api.limits import GRACEFUL_SECONDS, HEADER_FIELD_BYTES, WORKER_TIMEOUT_SECONDS
 from api.loopback import is_loopback
 from engine.config import Settings
 
+log = structlog.get_logger("bucketline.api")
+
 TITLE = "bucketline api"
 CONFIGURATION = 78
 """EX_CONFIG of sysexits.h: the settings do not allow a start."""
+
+
+class Lines(Logger):  # type: ignore[misc]
+    """gunicorn's own lines in the form of all others, where a form was chosen."""
+
+    def setup(self, cfg: Any) -> None:
+        super().setup(cfg)
+        if logging.getLogger().handlers:
+            self.error_log.handlers.clear()
+            self.error_log.propagate = True
 
 
 class Server(BaseApplication):  # type: ignore[misc]
@@ -51,14 +66,26 @@ def run(settings: Settings, host: str = "127.0.0.1", port: int = 8000, *, worker
 
         return compose(settings)
 
-    return serve(factory, host, port, workers=workers)
+    return serve(factory, host, port, workers=workers, announce=_announce_json if settings.log == "json" else _announce)
 
 
-def serve(factory: Callable[[], Any], host: str, port: int, *, workers: int = 1) -> int:
+def _announce(arbiter: Any) -> None:
+    for listener in arbiter.LISTENERS:
+        print(f"bucketline api listens at {listener}", file=sys.stderr, flush=True)
+
+
+def _announce_json(arbiter: Any) -> None:
+    for listener in arbiter.LISTENERS:
+        log.info("listening", url=str(listener))
+
+
+def serve(
+    factory: Callable[[], Any], host: str, port: int, *, workers: int = 1, announce: Callable[[Any], None] = _announce
+) -> int:
     """Serve the application that `factory` makes; the exit code."""
     master = os.getpid()
     try:
-        Arbiter(Server(factory, _options(host, port, workers))).run()
+        Arbiter(Server(factory, {**_options(host, port, workers), "when_ready": announce})).run()
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
         if os.getpid() != master:
@@ -87,8 +114,8 @@ def _options(host: str, port: int, workers: int) -> dict[str, Any]:
         "control_socket_disable": True,
         "worker_tmp_dir": "/dev/shm" if os.access("/dev/shm", os.W_OK) else None,
         "loglevel": "warning",
+        "logger_class": Lines,
         "default_proc_name": TITLE,
-        "when_ready": _announce,
         "pre_fork": _entitle_master,
         "post_worker_init": _entitle,
     }
@@ -98,11 +125,6 @@ def _worker_class() -> Any:
     from api.wire import Worker
 
     return Worker
-
-
-def _announce(arbiter: Any) -> None:
-    for listener in arbiter.LISTENERS:
-        print(f"bucketline api listens at {listener}", file=sys.stderr, flush=True)
 
 
 def _entitle_master(arbiter: Any, worker: Any) -> None:

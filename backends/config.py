@@ -88,7 +88,7 @@ def load(
     document, world_readable = _parse(path, faults)
     around = Surroundings(path.absolute().parent, environ, reserved or {}, world_readable, faults)
     configuration = _read(document, around)
-    faults.raise_if_any()
+    faults.raise_if_any(around.files)
     return replace(configuration, files=tuple(around.files))
 
 

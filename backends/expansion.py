@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from backends.faults import FaultList, suggestion
+from backends.faults import FaultList, nearest
 
 _REFERENCE = re.compile(r"\$\$\{|\$\{([^}]*)(\})?")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -47,8 +47,10 @@ def _replacement(match: re.Match[str], environ: Mapping[str, str], faults: Fault
     if not match.group(2) or not _NAME.fullmatch(name):
         faults.add(place, f"{match.group()!r} names no variable", "write ${NAME}, or $${ for a literal ${")
     elif name not in environ:
-        near = suggestion(name, environ).startswith("did") and suggestion(name, environ)
-        faults.add(place, f"the variable {name} is not set", near or "set it, or leave the line out if it is optional")
+        # Names of one family look alike: AWS_SECRET_ACCESS_KEY is not what was meant by AWS_ACCESS_KEY_ID.
+        near = nearest(name, environ, cutoff=0.8)
+        hint = f"did you mean {near!r}?" if near else "set it, or leave the line out if it is optional"
+        faults.add(place, f"the variable {name} is not set", hint)
     else:
         return environ[name]
     return ""

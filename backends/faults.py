@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 import msgspec
 
@@ -21,9 +22,11 @@ class Fault(msgspec.Struct, frozen=True):
 class ConfigurationError(Exception):
     """The file cannot be used. It prints as one line per fault, and never holds the value of a secret."""
 
-    def __init__(self, faults: list[Fault]) -> None:
+    def __init__(self, faults: list[Fault], files: tuple[Path, ...] = ()) -> None:
         super().__init__("\n".join(map(str, faults)))
         self.faults = faults
+        self.files = files
+        """Files beside plugins.toml that it names: the cure may be in one of them."""
 
 
 class FaultList:
@@ -41,15 +44,15 @@ class FaultList:
         """Record that `word` is no known `what`, with the nearest word that is."""
         self.add(place, f"unknown {what} {word!r}", suggestion(word, known))
 
-    def raise_if_any(self) -> None:
+    def raise_if_any(self, files: Iterable[Path] = ()) -> None:
         if self.found:
-            raise ConfigurationError(self.found)
+            raise ConfigurationError(self.found, tuple(files))
 
 
-def nearest(word: str, known: Iterable[str]) -> str | None:
+def nearest(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
     """The known word that `word` was probably meant to be."""
     by_lower = {name.lower(): name for name in known}
-    found = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
+    found = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=cutoff)
     return by_lower[found[0]] if found else None
 
 

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import msgspec
 
+from backends import checksums
 from backends.base import KIB, Backend, DeletesObjects, ObjectInfo, Properties, ReadsRanges, Session
 from backends.body import BytesBody
 from backends.errors import BackendError, IntegrityError
@@ -79,10 +80,10 @@ class _Work:
         part_size = -(-wanted // numbers.part_multiple) * numbers.part_multiple
         data = random.randbytes(part_size + TAIL)
         self._step("write", lambda: self._write(backend, data, part_size), lambda _: "2 parts")
-        self._step("look", lambda: self._look(backend, len(data)), lambda info: f"{info.size} bytes")
+        info = self._step("look", lambda: self._look(backend, len(data)), lambda info: f"{info.size} bytes")
         if isinstance(backend, ReadsRanges):
             reader = backend
-            self._step("read", lambda: self._read(reader, data), lambda _: "byte-identical")
+            self._step("read", lambda: self._read(reader, data, info), lambda _: "byte-identical")
 
     def _write(self, backend: Backend, data: bytes, part_size: int) -> None:
         self._session = backend.begin(
@@ -106,9 +107,16 @@ class _Work:
             raise IntegrityError(f"{self._key} has {info.size} bytes; {size} were stored")
         return info
 
-    def _read(self, backend: ReadsRanges, data: bytes) -> None:
+    def _read(self, backend: ReadsRanges, data: bytes, info: ObjectInfo) -> None:
         if b"".join(backend.read_range(self._key, 0, len(data))) != data:
             raise IntegrityError(f"{self._key} reads back other bytes than were stored")
+        # A job believes what the store reports: a store that reports nonsense would have every large file fail.
+        told, right = info.checksum or "", checksums.crc32c_text(checksums.crc32c(data))
+        if told.startswith(checksums.PREFIX) and told != right:
+            raise IntegrityError(
+                f"the store reports {told} for bytes that it gives back rightly, and that have {right}; "
+                'with `checksum = "none"` (s3) it is not asked, and objects are read back'
+            )
 
     def _clean(self, backend: Backend) -> None:
         """Leave nothing: neither an open session nor the object."""

@@ -1,7 +1,6 @@
 """New jobs of one command: made one after the other, watched side by side, and counted for the exit code."""
 
 import argparse
-import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -12,9 +11,10 @@ import msgspec
 
 from bucketline.cli import say
 from bucketline.client import Client, ClientError, Unreachable
-from bucketline.exits import FAILED, FINE, INTERRUPTED
+from bucketline.exits import FAILED, FINE
 from bucketline.report import Reporter
 from bucketline.results import TERMINAL, Event, Job, Transfer
+from bucketline.stopping import leave, stoppable
 from bucketline.talk import failure, print_json
 
 # So many jobs are watched while the next ones are being made.
@@ -45,6 +45,10 @@ class Batch:
 
     def run(self, files: Sequence[str], make: Make) -> int:
         """Make every job; 0 only when all succeeded (with --detach: were accepted)."""
+        with stoppable():
+            return self._run(files, make)
+
+    def _run(self, files: Sequence[str], make: Make) -> int:
         watching: list[Future[bool]] = []
         pool = ThreadPoolExecutor(WATCHED_AT_ONCE, thread_name_prefix="watch")
         try:
@@ -56,11 +60,10 @@ class Batch:
                     watching.append(pool.submit(self._watch, self._shown(file), job))
             outcomes = [future.result() for future in watching]
             return code or (FINE if all(outcomes) else FAILED)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
             self._tell_what_goes_on()
-            # Threads that still read from the server must not hold the terminal.
             sys.stdout.flush()
-            os._exit(INTERRUPTED)
+            leave(interrupt)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 

@@ -99,7 +99,9 @@ def redis_rows(settings: Settings) -> list[Row]:
         with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5, decode_responses=True) as client:
             return [Row("redis", shown, True, "answers", warnings=list(doubts(_redis_settings(client))))]
     except (redis.RedisError, OSError) as error:
-        return [Row("redis", shown, False, f"{type(error).__name__}: {error}")]
+        from engine.ledger import why_away
+
+        return [Row("redis", shown, False, why_away(error))]
 
 
 def _redis_settings(client: Any) -> dict[str, str]:

@@ -20,7 +20,7 @@ COMMANDS = {
     "worker": ("bucketline.serve", "run one worker process alone, or several"),
     "put": ("bucketline.put", "send files, and watch them arrive at their destinations"),
     "copy": ("bucketline.copying", "have objects, URLs and the server's own files carried to destinations"),
-    "jobs": ("bucketline.jobs", "list jobs, look at one, cancel, pause, resume, retry or extend it"),
+    "jobs": ("bucketline.jobs", "list jobs, look at one, cancel, pause, resume, retry, extend or forget it"),
     "init": ("bucketline.init", "write a plugins.toml by asking a few questions"),
     "config": ("bucketline.config", "show the settings and destinations in force, and where each came from"),
     "check": ("bucketline.check", "prove every destination by a real write, read and delete"),
@@ -158,23 +158,27 @@ def _workers(parser: Parser) -> None:
     parser.add_argument("--threads", metavar="N", help="parts at once in each (default: BUCKETLINE_THREADS, or 8)")
 
 
+def _log(parser: Parser) -> None:
+    parser.add_argument("--json", action="store_true", help="log lines are JSON (default: BUCKETLINE_LOG, or text)")
+
+
 def _client(parser: Parser) -> None:
     parser.add_argument("--url", help="the server (default: BUCKETLINE_URL, or http://127.0.0.1:8000)")
     parser.add_argument("--json", action="store_true", help="JSON on stdout, nothing else")
 
 
 def _up_options(parser: Parser) -> None:
-    for add in (_binding, _data, _config, _workers):
+    for add in (_binding, _data, _config, _workers, _log):
         add(parser)
 
 
 def _api_options(parser: Parser) -> None:
-    for add in (_binding, _data, _config):
+    for add in (_binding, _data, _config, _log):
         add(parser)
 
 
 def _worker_options(parser: Parser) -> None:
-    for add in (_data, _config, _workers):
+    for add in (_data, _config, _workers, _log):
         add(parser)
 
 
@@ -189,7 +193,9 @@ def _copy_options(parser: Parser) -> None:
 
 
 def _jobs_options(parser: Parser) -> None:
-    parser.usage = "bucketline jobs [ID] [--watch] [--json]\n       bucketline jobs cancel|pause|resume|retry ID…"
+    parser.usage = (
+        "bucketline jobs [ID] [--watch] [--json]\n       bucketline jobs cancel|pause|resume|retry|forget ID…"
+    )
     parser.usage += "\n       bucketline jobs add-destination ID NAME…"
     parser.add_argument("words", nargs="*", metavar="ID", help="a job; or what to do, and with which")
     parser.add_argument("--watch", action="store_true", help="follow live until the job ends, or until Ctrl-C")

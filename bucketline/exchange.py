@@ -7,7 +7,7 @@ from urllib.parse import quote
 import msgspec
 
 from bucketline.bodies import Stream
-from bucketline.faults import ClientError, Refused, Unreachable
+from bucketline.faults import ClientError, NotNow, Refused, Unreachable
 from bucketline.results import Problem
 
 T = TypeVar("T")
@@ -56,7 +56,8 @@ class Answer(NamedTuple):
             text = f"{self.url} answered {self.status} {self.reason} without saying why"
             problem = Problem(title=text, status=self.status)
         if self.status in (502, 503, 504):
-            return Unreachable("; ".join(problem.lines()))
+            kind = Unreachable if problem.code == "unknown" else NotNow  # without a code, a proxy says it
+            return kind("; ".join(problem.lines()))
         return Refused(self.status, problem)
 
 

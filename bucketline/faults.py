@@ -2,6 +2,7 @@
 
 ClientError
 ├── Unreachable      the server did not answer, or cannot work now
+│   ├── NotNow       it did answer: it cannot work now
 │   └── BrokenOff    the same in the middle of an upload in chunks, which can be gone on with
 └── Refused          the server answered with a problem
 """
@@ -15,6 +16,10 @@ class ClientError(Exception):
 
 class Unreachable(ClientError):
     """The server did not answer, or says that it cannot work now. Trying again later may help."""
+
+
+class NotNow(Unreachable):
+    """The server answers that it cannot work now, and why."""
 
 
 class BrokenOff(Unreachable):

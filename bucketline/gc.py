@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 from bucketline.cli import say, settings_for
 from bucketline.configuration import configuration_for
-from bucketline.exits import FAILED, FINE, UNREACHABLE, USAGE, Failure
-from bucketline.serve import with_redis
+from bucketline.exits import FAILED, FINE, USAGE, Failure
+from bucketline.serve import redis_away, with_redis
 from bucketline.talk import print_json
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -43,8 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
             if arguments.json:
                 print_json(one)
     except LedgerUnavailable as error:
-        hint = "start it, or correct BUCKETLINE_REDIS_URL"
-        raise Failure(UNREACHABLE, f"Redis does not answer: {error.detail}", hint) from None
+        raise redis_away(error) from None
     except Unreconciled:
         raise Failure(
             FAILED, "Redis does not know all jobs yet, so none can be said to be gone", "`bucketline recover` first"

@@ -5,6 +5,7 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 
@@ -16,7 +17,8 @@ from bucketline.results import TERMINAL, Event, FailedAttempt, Job, Transfer
 from bucketline.talk import client_for, failure, print_json
 from bucketline.words import nearest
 
-VERBS = ("cancel", "pause", "resume", "retry")
+FORGET = "forget"
+VERBS = ("cancel", "pause", "resume", "retry", FORGET)
 ADD = "add-destination"
 WORDS = (*VERBS, ADD)
 SHOWN_FAILURES = 5
@@ -46,7 +48,7 @@ def _command(arguments: argparse.Namespace, verb: str, ids: list[str]) -> int:
     with client_for(arguments) as client:
         for id in ids:
             try:
-                job = client.command(id, verb)
+                told_of = _forgotten(client, id) if verb == FORGET else _told(client.command(id, verb))
             except ClientError as error:
                 told = failure(error)
                 if len(ids) == 1:
@@ -55,10 +57,20 @@ def _command(arguments: argparse.Namespace, verb: str, ids: list[str]) -> int:
                 code = code or told.code
                 continue
             if arguments.json:
-                print_json(job.raw)
+                print_json(told_of[0])
             else:
-                print(f"{job.id} {job.state}")
+                print(told_of[1])
     return code
+
+
+def _told(job: Job) -> tuple[Any, str]:
+    """A commanded job for programs, and for people."""
+    return job.raw, f"{job.id} {job.state}"
+
+
+def _forgotten(client: Client, id: str) -> tuple[Any, str]:
+    client.forget(id)
+    return {"id": id, "forgotten": True}, f"{id} forgotten"
 
 
 def _add(arguments: argparse.Namespace, words: list[str]) -> int:
@@ -93,7 +105,8 @@ def _list(client: Client, arguments: argparse.Namespace) -> int:
     if not jobs:
         say("no jobs" + (f" in state {arguments.state}" if arguments.state else ""))
         return FINE
-    table([("ID", "STATE", "SIZE", "DONE", "AGE", "NAME", "TO"), *map(_row, jobs)])
+    rows = [("ID", "STATE", "SIZE", "DONE", "AGE", "NAME", "TO", "WHY"), *map(_row, jobs)]
+    table(rows if any(row[-1] for row in rows[1:]) else [row[:-1] for row in rows])
     if cursor is not None:
         say(f"there are more; --limit {arguments.limit * 5} shows them")
     return FINE
@@ -101,7 +114,22 @@ def _list(client: Client, arguments: argparse.Namespace) -> int:
 
 def _row(job: Job) -> tuple[str, ...]:
     places = ", ".join(transfer.destination for transfer in job.transfers)
-    return (job.id, job.state, human_size(job.size), _share(job), _age(job.created_at), printable(job.name), places)
+    return (
+        job.id,
+        job.state,
+        human_size(job.size),
+        _share(job),
+        _age(job.created_at),
+        printable(job.name),
+        places,
+        _why(job),
+    )
+
+
+def _why(job: Job) -> str:
+    """The codes of what is wrong with it, each once; empty when nothing is."""
+    problems = [transfer.error for transfer in job.transfers] + [job.error]
+    return ", ".join(dict.fromkeys(problem.code for problem in problems if problem is not None))
 
 
 def _share(job: Job) -> str:

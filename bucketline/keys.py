@@ -11,8 +11,8 @@ import msgspec
 
 from backends.sizes import parse_size
 from bucketline.cli import say, settings_for
-from bucketline.exits import FAILED, FINE, UNREACHABLE, USAGE, Failure
-from bucketline.serve import with_redis
+from bucketline.exits import FAILED, FINE, USAGE, Failure
+from bucketline.serve import redis_away, with_redis
 from bucketline.talk import print_json
 from bucketline.words import nearest
 from engine.config import Settings
@@ -38,8 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         return work(arguments, settings)
     except LedgerUnavailable as error:
-        hint = "start it, or correct BUCKETLINE_REDIS_URL"
-        raise Failure(UNREACHABLE, f"Redis does not answer: {error.detail}", hint) from None
+        raise redis_away(error) from None
 
 
 def _add(arguments: argparse.Namespace, settings: Settings) -> int:

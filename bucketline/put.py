@@ -69,6 +69,7 @@ class _Put:
         self._resume = arguments.resume
         self._in_chunks = arguments.resumable or arguments.resume is not None
         self._on_the_way = _NOTHING
+        self._sending = ""
 
     def send(self, file: str) -> Job:
         name = shown(file)
@@ -76,16 +77,27 @@ class _Put:
             self._report.sending(name, _size(source))
             if self._in_chunks:
                 return self._send_in_chunks(file, source, self._counter(name))
-            key, options = self._arguments.idempotency_key, self._options_of(file)
-            return self._client.submit(source, idempotency_key=key, on_sent=self._counter(name), **options)
+            return self._send_whole(file, source, self._counter(name))
 
     def undone(self) -> Sequence[str]:
-        """What is to be told of an upload that was left: the command that goes on with it."""
+        """What is to be told of an upload that was left: the command that goes on with it, if anything can."""
         file, url = self._on_the_way
         if not url:
-            return ()
+            gone = f"{self._sending}: what was sent is not kept; `put --resumable` sends in chunks that are"
+            return (gone,) if self._sending else ()
         words = ["bucketline", "put", "--resume", url, *(["--"] if file.startswith("-") else []), file]
         return f"{shown(file)}: what was sent is kept; this goes on with it:", shlex.join(words)
+
+    def _send_whole(self, file: str, source: BinaryIO, on_sent: Callable[[int], None]) -> Job:
+        self._sending = shown(file)
+        try:
+            key, options = self._arguments.idempotency_key, self._options_of(file)
+            job = self._client.submit(source, idempotency_key=key, on_sent=on_sent, **options)
+        except Exception:
+            self._sending = ""
+            raise
+        self._sending = ""
+        return job
 
     def _send_in_chunks(self, file: str, source: BinaryIO, on_sent: Callable[[int], None]) -> Job:
         def on_url(url: str) -> None:

@@ -5,8 +5,8 @@ import argparse
 import msgspec
 
 from bucketline.cli import settings_for
-from bucketline.exits import FAILED, FINE, UNREACHABLE, Failure
-from bucketline.serve import with_redis
+from bucketline.exits import FAILED, FINE
+from bucketline.serve import redis_away, with_redis
 from bucketline.talk import print_json
 from bucketline.up import require_writable
 
@@ -22,9 +22,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         report = recover(settings)
     except LedgerUnavailable as error:
-        raise Failure(
-            UNREACHABLE, f"Redis does not answer: {error}", "start it, or correct BUCKETLINE_REDIS_URL"
-        ) from None
+        raise redis_away(error) from None
     if arguments.json:
         print_json({name: value for name, value in msgspec.to_builtins(report).items() if name != "tokens"})
         return FAILED if report.unreadable else FINE
@@ -35,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
         ("end restored", report.ends_restored),
         ("sidecar cannot be read", report.unreadable),
     ):
-        for job in jobs:
+        for job in dict.fromkeys(jobs):
             print(f"{job}: {told}")
     found = len(report.made_again) + len(report.restarted) + len(report.extended)
     print(f"looked at {report.seen} files in {settings.spool}; {found or 'none'} had to be made again")

@@ -4,8 +4,8 @@ import argparse
 
 from bucketline import valkey
 from bucketline.cli import settings_for
-from bucketline.exits import CONFIGURATION, Failure
-from bucketline.up import claim_port, refuse_open_door, require_writable
+from bucketline.exits import CONFIGURATION, UNREACHABLE, Failure
+from bucketline.up import claim_port, form_of, refuse_open_door, require_writable
 from engine.config import Settings
 
 
@@ -14,7 +14,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _api(arguments: argparse.Namespace) -> int:
-    settings = with_redis(settings_for(arguments))
+    settings = with_redis(settings_for(arguments, log=form_of(arguments)))
     refuse_open_door(arguments.host, settings)
     _make_ready(settings)
     port = claim_port(arguments.host, arguments.port)
@@ -25,7 +25,9 @@ def _api(arguments: argparse.Namespace) -> int:
 
 
 def _worker(arguments: argparse.Namespace) -> int:
-    settings = with_redis(settings_for(arguments, processes=arguments.processes, threads=arguments.threads))
+    settings = with_redis(
+        settings_for(arguments, processes=arguments.processes, threads=arguments.threads, log=form_of(arguments))
+    )
     _make_ready(settings)
     _entitle("bucketline worker")
     if settings.processes > 1:
@@ -42,7 +44,7 @@ def _make_ready(settings: Settings) -> None:
     from bucketline import logs
     from bucketline.configuration import configuration_for, require_tracing
 
-    logs.configure()
+    logs.configure(settings.log)
     configuration_for(settings)
     require_tracing(settings)
     require_writable(settings.spool)
@@ -59,6 +61,15 @@ def with_redis(settings: Settings) -> Settings:
         CONFIGURATION,
         "BUCKETLINE_REDIS_URL is not set: it names the Redis that holds the jobs, as redis://127.0.0.1:6379/0",
         f"`bucketline up` brings one along; none runs over {settings.data}",
+    )
+
+
+def redis_away(error: Exception) -> Failure:
+    """What a command ends with that needs Redis, and has none."""
+    from engine.ledger import why_away
+
+    return Failure(
+        UNREACHABLE, f"Redis does not answer: {why_away(error)}", "start it, or correct BUCKETLINE_REDIS_URL"
     )
 
 

@@ -11,6 +11,7 @@ import msgspec
 from bucketline.cli import settings_for
 from bucketline.client import Client, ClientError, Refused, Unreachable
 from bucketline.exits import CONFIGURATION, FAILED, UNREACHABLE, USAGE, Failure
+from bucketline.faults import NotNow
 
 # Of what the server may answer, what a user mends on the command line, and what in the configuration.
 _USAGE_STATUSES = frozenset({400, 404, 413, 422})
@@ -31,6 +32,8 @@ def client_for(arguments: argparse.Namespace) -> Iterator[Client]:
 
 def failure(error: ClientError) -> Failure:
     """The exit code and the lines for an error of the client."""
+    if isinstance(error, NotNow):
+        return Failure(UNREACHABLE, str(error), "the server answers; what it needs does not: its /readyz says which")
     if isinstance(error, Unreachable):
         return Failure(
             UNREACHABLE, str(error), "`bucketline up` starts a server; --url or BUCKETLINE_URL names another one"

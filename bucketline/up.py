@@ -27,17 +27,23 @@ SLOW_START_SECONDS = 15.0
 
 
 def run(arguments: argparse.Namespace) -> int:
-    settings = settings_for(arguments, processes=arguments.processes, threads=arguments.threads)
+    given = {"processes": arguments.processes, "threads": arguments.threads, "log": form_of(arguments)}
+    settings = settings_for(arguments, **given)
     refuse_open_door(arguments.host, settings)
     _entitle()
     with _only_one(settings.data):
         _try_configuration(settings)
         port = claim_port(arguments.host, arguments.port)
-        stack = compose(settings, arguments.host, port)
+        stack = compose(settings, arguments.host, port, as_json=arguments.json)
         return stack.run()
 
 
-def compose(settings: Settings, host: str, port: int) -> Stack:
+def form_of(arguments: argparse.Namespace) -> str | None:
+    """What `--json` says of the log: nothing where it is not given."""
+    return "json" if arguments.json else None
+
+
+def compose(settings: Settings, host: str, port: int, *, as_json: bool = False) -> Stack:
     """The children of this stack: Valkey unless a Redis is named, then the API and the workers."""
     logs = settings.data / "log"
     require_writable(logs)
@@ -66,7 +72,7 @@ def compose(settings: Settings, host: str, port: int) -> Stack:
         for number in range(1, settings.processes + 1)
     ]
     groups.append(([api, *workers], Readiness(host, port)))
-    return Stack(groups, environ, say, lambda: _announce(host, port, settings))
+    return Stack(groups, environ, say, lambda: _announce(host, port, settings, as_json))
 
 
 class Readiness:
@@ -150,9 +156,11 @@ def claim_port(host: str, port: int) -> int:
             raise Failure(CONFIGURATION, f"cannot listen on {host}:{port}: {error.strerror or error}", hint) from None
 
 
-def _announce(host: str, port: int, settings: Settings) -> None:
+def _announce(host: str, port: int, settings: Settings, as_json: bool) -> None:
+    url = f"http://{_authority(host, port)}"
+    told = json.dumps({"url": url, "data": str(settings.data)}) if as_json else f"Bucketline is ready at {url}"
     with contextlib.suppress(BrokenPipeError):
-        print(f"Bucketline is ready at http://{_authority(host, port)}", flush=True)
+        print(told, flush=True)
     say(f"data and logs in {settings.data}; Ctrl-C stops everything")
 
 

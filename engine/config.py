@@ -13,6 +13,7 @@
 | `BUCKETLINE_CORS_ORIGINS` | sites whose pages may call: `https://a.example`, by commas; with a key also `*` | none |
 | `BUCKETLINE_AUDIT_DAYS` | how long the audit log is kept; 0: none is written | 90 |
 | `BUCKETLINE_ACCESS_LOG` | `json`: a line on stderr for each request, or `off` | `json`; `off` in `bucketline up` |
+| `BUCKETLINE_LOG` | `text`: log lines as `key=value`; `json` (`--json`): one object per line | `text` |
 | `BUCKETLINE_TRACING` | `otlp`: spans go to where `OTEL_EXPORTER_OTLP_ENDPOINT` says; takes the extra `otel` | `off` |
 | `BUCKETLINE_LEASE_SECONDS` | how long a part belongs to a silent worker | 30 |
 | `BUCKETLINE_RETAIN_SECONDS` | how long a finished job is remembered | 604800 |
@@ -81,6 +82,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cors_origins: tuple[str, ...] = ()
     audit_days: int = 90
     access_log: str = "json"
+    log: str = "text"
     tracing: str = "off"
     lease_seconds: int = 30
     retain_seconds: int = 604_800
@@ -178,6 +180,7 @@ _VARIABLES: dict[str, tuple[str, Callable[[str], Any]]] = {
     "BUCKETLINE_CORS_ORIGINS": ("cors_origins", values.origins),
     "BUCKETLINE_AUDIT_DAYS": ("audit_days", values.whole(0, 36_500)),
     "BUCKETLINE_ACCESS_LOG": ("access_log", values.one_of("json", "off")),
+    "BUCKETLINE_LOG": ("log", values.one_of("text", "json")),
     "BUCKETLINE_TRACING": ("tracing", values.one_of("off", "otlp")),
     "BUCKETLINE_LEASE_SECONDS": ("lease_seconds", values.whole(1, 3600)),
     "BUCKETLINE_RETAIN_SECONDS": ("retain_seconds", values.whole(1, 10 * 366 * 86_400)),

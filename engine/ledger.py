@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import redis
 import redis.asyncio
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import AuthenticationError, NoScriptError, RedisError
 from redis.retry import Retry
 
 from engine.errors import LedgerUnavailable
@@ -58,6 +58,14 @@ def unavailable(error: BaseException) -> LedgerUnavailable:
         f"Redis did not answer as it should ({type(error).__name__}). Nothing was lost; try again in a moment.",
         retry_after=RETRY_AFTER_SECONDS,
     )
+
+
+def why_away(error: BaseException) -> str:
+    """What is wrong with Redis, for the operator's eyes: addresses are named, passwords are not."""
+    cause = error.__cause__ if isinstance(error, LedgerUnavailable) and error.__cause__ else error
+    if isinstance(cause, AuthenticationError):  # its own text speaks of HELLO and protocols
+        return "it wants a password, or another one: redis://:PASSWORD@HOST:PORT/DB"
+    return f"{type(cause).__name__}: {cause}"
 
 
 class Ledger:

@@ -61,6 +61,7 @@ MEASURES = {
         Measure("bucketline_worker_threads", "gauge", "Parts that those can send at once.", ("node",)),
         Measure("bucketline_spool_used_bytes", "gauge", "What the spool of the answering machine holds."),
         Measure("bucketline_spool_limit_bytes", "gauge", "What it may hold."),
+        Measure("bucketline_spool_free_bytes", "gauge", "What more it takes: its disk may have less than its limit."),
         Measure(
             "bucketline_http_requests_total", "counter", "Requests answered; status 0: the client left before.",
             ("method", "route", "status"), counted=True,

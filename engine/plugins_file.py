@@ -40,9 +40,9 @@ class PluginsFile:
         self._lock = threading.Lock()
         self.fault: str | None = None
         """What is wrong with the file as it is now, when it is not the one in force."""
-        self._stamp: Stamp = ()
-        self._seen: Stamp = ()
+        self._told: str | None = None
         self.current = configuration_of(settings)
+        self._files = self.current.files
         self._stamp = self._seen = self._look()
 
     def refresh(self, *, settled: bool = False) -> bool:
@@ -58,18 +58,28 @@ class PluginsFile:
             try:
                 self.current = configuration_of(self._settings)
             except ConfigurationError as error:
-                self.fault = str(error.faults[0])
-                log.error("plugins.toml was changed and cannot be used; the last good one stays", faults=str(error))
+                self._refuse(error)
                 return False
+            self._files = self.current.files
             self._stamp = self._seen = self._look()  # other files may belong to it now
-            self.fault = None
+            self.fault = self._told = None
             log.info("plugins.toml was changed and is in force", destinations=sorted(self.current.destinations))
             return True
+
+    def _refuse(self, error: ConfigurationError) -> None:
+        files = tuple(dict.fromkeys([*self.current.files, *error.files]))
+        if files != self._files:
+            # It may be there before the secrets that it names. One more reading: they may have come during this one.
+            self._files, self._stamp = files, ()
+            self._seen = self._look()
+        if str(error) != self._told:
+            log.error("plugins.toml was changed and cannot be used; the last good one stays", faults=str(error))
+        self.fault, self._told = str(error.faults[0]), str(error)
 
     def _look(self) -> Stamp:
         if self._settings.config_path is None:
             return ()
-        return tuple(_stamp(path) for path in (self._settings.config_path, *self.current.files))
+        return tuple(_stamp(path) for path in (self._settings.config_path, *self._files))
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

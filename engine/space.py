@@ -25,7 +25,9 @@ WALK_SHARE = 100
 
 
 class Usage(NamedTuple):
-    """In bytes. `used` counts file contents, with what open receptions have announced; `free` is the disk's."""
+    """In bytes. `used` counts file contents, with what open receptions have announced. `free` is what more is taken:
+    what is left of the limit, or less where others have filled the disk.
+    """
 
     used: int
     limit: int
@@ -57,17 +59,18 @@ class Space:
 
     def usage(self) -> Usage:
         self._refresh()
-        return self._usage(self._ask())
+        room = self._ask()
+        used, limit = self._used(), self._limit_of(room)
+        return Usage(used, limit, max(0, min(limit - used, self._left_on_disk(room))))
 
     def check(self, size: int) -> None:
         """Raise SpoolFull unless `size` more bytes fit."""
         room = self._ask()
-        used, limit, free = self._usage(room)
+        used, limit = self._used(), self._limit_of(room)
         if (left := limit - used) < size:
             self._refresh()  # another process may have made room meanwhile: the next attempt will know
             raise _full(f"The spool's limit of {limit} bytes leaves {max(left, 0)}, and {size} are needed.")
-        # Bytes that are announced and not on the disk yet are not free, though the disk calls them so.
-        if (left := free - self._promised - min(MARGIN, room.total // 100)) < size:
+        if (left := self._left_on_disk(room)) < size:
             raise _full(f"The spool's disk has {max(left, 0)} bytes left, and {size} are needed.")
         if room.files is not None and room.files < MIN_FILES:
             raise _full(f"The spool's disk has only {room.files} inodes left.")
@@ -127,9 +130,15 @@ class Space:
         if self._clock() >= self._due and not self._walking.locked():
             threading.Thread(target=self.recount, name="spool-recount", daemon=True).start()
 
-    def _usage(self, room: Room) -> Usage:
-        limit = self._limit if self._limit is not None else int(room.total * DEFAULT_SHARE)
-        return Usage(self._settled + self._announced, limit, room.free)
+    def _used(self) -> int:
+        return self._settled + self._announced
+
+    def _limit_of(self, room: Room) -> int:
+        return self._limit if self._limit is not None else int(room.total * DEFAULT_SHARE)
+
+    def _left_on_disk(self, room: Room) -> int:
+        """Bytes that are announced and not there yet are not free, though the disk calls them so."""
+        return room.free - self._promised - min(MARGIN, room.total // 100)
 
 
 def bytes_in_files(layout: Layout, mine: Collection[str]) -> int:

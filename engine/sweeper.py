@@ -11,6 +11,7 @@ from redis.exceptions import RedisError
 from engine import upkeep
 from engine.broker import WakingBroker
 from engine.errors import LedgerUnavailable
+from engine.ledger import why_away
 from engine.reconcile import reconcile
 from engine.records import Sweep
 from engine.runtime import Runtime
@@ -41,15 +42,26 @@ class Sweeper:
         self.swept_ms = 0
         self.older = False  # the ledger came back from an older state, and was not compared with the spool since
         self.reconciled_at = float("-inf")
+        self.away = False  # Redis, at the last round
 
     def forever(self) -> None:
         while not self.runtime.stopping.wait(SWEEP_SECONDS):
-            try:
-                self.round()
-            except LedgerUnavailable:
-                continue  # Redis is away: nothing can be swept, and nothing is lost
-            except Exception:
-                log.exception("a sweep failed; the next one tries again")
+            self.try_round()
+
+    def try_round(self) -> None:
+        """A round that survives everything; of an outage of Redis only its beginning and its end are told."""
+        try:
+            self.round()
+        except LedgerUnavailable as error:
+            if not self.away:
+                log.warning("Redis does not answer; waiting for it, nothing is lost", why=why_away(error))
+            self.away = True
+        except Exception:
+            log.exception("a sweep failed; the next one tries again")
+        else:
+            if self.away:
+                log.info("Redis answers again")
+            self.away = False
 
     def round(self) -> Sweep:
         """Looks at everything that is due."""

@@ -96,6 +96,7 @@ class Telling:
         return {
             "bucketline_spool_used_bytes": {(): usage.used},
             "bucketline_spool_limit_bytes": {(): usage.limit},
+            "bucketline_spool_free_bytes": {(): usage.free},
         }
 
 

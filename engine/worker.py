@@ -18,7 +18,7 @@ from engine.config import Settings
 from engine.disk import Disk
 from engine.endings import Undertaker
 from engine.errors import LedgerUnavailable, problem_of
-from engine.ledger import Ledger
+from engine.ledger import Ledger, why_away
 from engine.plugins_file import LOOK_SECONDS, PluginsFile
 from engine.retry import GivenBack, Policy
 from engine.runtime import Runtime
@@ -140,7 +140,7 @@ def _warnings(runtime: Runtime) -> list[str]:
     try:
         return runtime.ledger.persistence()
     except Exception as error:
-        return [f"Redis could not be asked about its persistence ({type(error).__name__}); waiting for it."]
+        return [f"Redis could not be asked about its persistence ({why_away(error)}); waiting for it."]
 
 
 def _drain(runtime: Runtime, broker: WakingBroker, worker: Worker) -> None:

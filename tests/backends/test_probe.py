@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from backends.base import ObjectInfo
 from backends.config import load
+from backends.memory import MemoryBackend
 from backends.probe import ProbeResult, probe
 from tests import servers
 
@@ -61,6 +64,24 @@ def test_a_store_with_a_fault_fails_at_that_step_and_is_cleaned(tmp_path: Path, 
     result = result_of(tmp_path, f'backend = "memory"\nspace = "{tmp_path.name}"\n{fault}')
     assert not result.ok
     assert next(step.step for step in result.steps if not step.ok) == failed
+
+
+def test_a_store_that_reports_a_wrong_checksum_of_right_bytes_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every job of more than one part would fail there with `integrity_failed`."""
+    right = MemoryBackend.stat
+
+    def wrong(backend: MemoryBackend, key: str) -> ObjectInfo | None:
+        info = right(backend, key)
+        return info and msgspec.structs.replace(info, checksum="crc32c:AAAAAA==")
+
+    monkeypatch.setattr(MemoryBackend, "stat", wrong)
+    result = result_of(tmp_path, f'backend = "memory"\nspace = "{tmp_path.name}"')
+    assert not result.ok
+    (failed,) = [step for step in result.steps if not step.ok]
+    assert failed.step == "read"
+    assert "reports crc32c:AAAAAA==" in failed.detail and 'checksum = "none"' in failed.detail
 
 
 def test_a_failed_write_gives_up_its_upload(tmp_path: Path) -> None:

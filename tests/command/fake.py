@@ -117,6 +117,9 @@ class FakeServer:
             def do_POST(self) -> None:
                 fake.post(self)
 
+            def do_DELETE(self) -> None:
+                fake.forget(self)
+
             def log_message(self, *_: object) -> None:
                 pass
 
@@ -170,6 +173,15 @@ class FakeServer:
         changed = self.outcomes.pop(0) if self.outcomes else {"state": "succeeded"}
         self.jobs[id] = job_json(id, len(body), **{"name": options.get("name", "upload"), **changed})
         answer(request, 202, {**self.jobs[id], "state": "queued"})
+
+    def forget(self, request: Handler) -> None:
+        id = urlsplit(request.path).path.strip("/").split("/")[-1]
+        self.commands.append((id, "forget"))
+        if self.jobs[id]["state"] in ("running", "queued"):
+            return answer(request, 409, problem_json(409, "conflict", f"a {self.jobs[id]['state']} job is not over"))
+        del self.jobs[id]
+        request.send_response(204)
+        request.end_headers()
 
     def extend(self, request: Handler, id: str) -> None:
         names = json.loads(_body(request))["destinations"]

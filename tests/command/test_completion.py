@@ -23,7 +23,7 @@ CASES = [
     ("bucketline put --priority ", {"high", "normal", "low"}),
     ("bucketline put --on-conflict r", {"replace", "rename"}),
     ("bucketline copy --detach --priority h", {"high"}),
-    ("bucketline jobs ", {"cancel", "pause", "resume", "retry", "add-destination"}),
+    ("bucketline jobs ", {"cancel", "pause", "resume", "retry", "forget", "add-destination"}),
     ("bucketline jobs --state can", {"cancelling", "cancelled"}),
     ("bucketline keys ", {"add", "list", "revoke", "export", "import"}),
     ("bucketline init --backend s", {"s3", "sftp", "smb"}),

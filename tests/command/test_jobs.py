@@ -27,8 +27,9 @@ def two_jobs(server: FakeServer) -> None:
 def test_a_table_of_jobs(command: Command) -> None:
     done = command("jobs")
     heading, one, two = done.out.splitlines()
-    assert heading.split() == ["ID", "STATE", "SIZE", "DONE", "AGE", "NAME", "TO"]
+    assert heading.split() == ["ID", "STATE", "SIZE", "DONE", "AGE", "NAME", "TO", "WHY"]
     assert one.split()[:6] == [ONE, "running", "100", "B", "50", "%"]
+    assert one.split()[-1] == "throttled"
     assert two.startswith(TWO)
     assert (done.code, done.err) == (0, "")
 
@@ -109,6 +110,21 @@ def test_commands(command: Command, server: FakeServer, verb: str) -> None:
     assert done.code == 0
     assert done.out.startswith(ONE)
     assert server.commands == [(ONE, verb)]
+
+
+def test_jobs_without_trouble_have_no_column_for_it(command: Command, server: FakeServer) -> None:
+    del server.jobs[ONE]
+    assert command("jobs").out.splitlines()[0].split()[-1] == "TO"
+
+
+def test_forgetting_jobs_that_are_over(command: Command, server: FakeServer) -> None:
+    done = command("jobs", "forget", TWO, ONE)
+    assert done.code == 1 and "a running job is not over" in done.err
+    assert done.out == f"{TWO} forgotten\n"
+    assert list(server.jobs) == [ONE]
+
+    server.jobs[ONE]["state"] = "failed"
+    assert json.loads(command("jobs", "forget", ONE, "--json").out) == {"id": ONE, "forgotten": True}
 
 
 def test_adding_destinations(command: Command, server: FakeServer) -> None:

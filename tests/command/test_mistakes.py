@@ -218,7 +218,9 @@ def test_a_file_that_is_no_configuration(
 @pytest.mark.parametrize("words", ASK_REDIS)
 def test_a_redis_that_is_away(command: Command, files: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
     monkeypatch.setenv("BUCKETLINE_REDIS_URL", REDIS_AWAY)
-    fine(command(*words, "--config", "good.toml"), 69, "start it, or correct BUCKETLINE_REDIS_URL")
+    done = command(*words, "--config", "good.toml")
+    fine(done, 69, "start it, or correct BUCKETLINE_REDIS_URL")
+    assert "Redis does not answer: ConnectionError: " in done.err
 
 
 @pytest.mark.parametrize("url", ["nonsense", "http://x", "redis://h:99999/0", "redis://[::1", "redis://h/first"])

@@ -183,6 +183,8 @@ def test_the_exit_code_says_whose_turn_it_is(
     done = command("put", movie)
     assert done.code == exit_code
     assert "because of this" in done.err
+    assert "`bucketline up` starts a server" not in done.err, "it is there: it answers"
+    assert ("/readyz" in done.err) == (status == 503)
     assert "Traceback" not in done.err
 
 
@@ -260,14 +262,17 @@ def test_the_token_is_sent_and_never_shown(
     assert "hush" not in done.err + done.out
 
 
-def test_ctrl_c_leaves_the_job_alone_and_says_how_to_follow_it(server: FakeServer, movie: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "ends"), [(signal.SIGINT, 130), (signal.SIGTERM, -15)])
+def test_ctrl_c_leaves_the_job_alone_and_says_how_to_follow_it(
+    server: FakeServer, movie: Path, number: signal.Signals, ends: int
+) -> None:
     server.outcomes = [{"state": "running"}]
     server.scripts = [[("1-0", "snapshot", {"id": "1", "state": "running", "transfers": []})] for _ in range(1000)]
     put = subprocess.Popen([sys.executable, "-m", "bucketline", "put", str(movie)], stderr=subprocess.PIPE, text=True)
     eventually(lambda: len(server.streams) >= 1, "the job is being watched")
-    put.send_signal(signal.SIGINT)
+    put.send_signal(number)
     _, err = put.communicate(timeout=20)
-    assert put.returncode == 130
+    assert put.returncode == ends
     assert f"job {next(iter(server.jobs))} goes on without us" in err
     assert "Traceback" not in err
 

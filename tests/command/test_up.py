@@ -81,10 +81,13 @@ def up(tmp_path: Path) -> Iterator[Callable[..., Up]]:
         started.append(Up(directory, process))
         assert process.stdout is not None
         line = process.stdout.readline()
-        if not line.startswith("Bucketline is ready at http://127.0.0.1:"):
+        if "--json" in words and line:
+            started[-1].url = json.loads(line)["url"]
+        elif line.startswith("Bucketline is ready at http://127.0.0.1:"):
+            started[-1].url = line.split()[-1]
+        else:
             process.kill()
             pytest.fail(f"{line!r} {process.communicate()[1]}")
-        started[-1].url = line.split()[-1]
         return started[-1]
 
     yield start
@@ -92,6 +95,16 @@ def up(tmp_path: Path) -> Iterator[Callable[..., Up]]:
         if one.process.poll() is None:
             one.process.kill()
         one.process.communicate()
+
+
+def test_with_json_the_banner_and_every_line_of_the_logs_are_objects(up: Callable[..., Up], tmp_path: Path) -> None:
+    one = up("--json", BUCKETLINE_ACCESS_LOG="json")
+    assert one.ready()
+    assert one.stop()[0] == 0
+    for name, event in (("api", "listening"), ("worker-1", "working")):
+        lines = [json.loads(line) for line in (tmp_path / f"var/log/{name}.log").read_text().splitlines()]
+        assert event in [line["event"] for line in lines]
+        assert all(line["time"] for line in lines)
 
 
 def gone(pids: list[int]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -27,13 +28,13 @@ from tests.web import Page, WebServer
 FILM = random.Random(9).randbytes(1 << 20) * 9  # two chunks
 
 INTERRUPTED = """
-import sys
+import os, sys
 from bucketline import cli, put
 from bucketline.report import Lines
 
 class Impatient(Lines):
     def sent(self, file, sent):
-        raise KeyboardInterrupt
+        os.kill(os.getpid(), SIGNAL)
 
 put.reporter = Impatient
 cli.main(sys.argv[1:])
@@ -133,10 +134,14 @@ def test_a_broken_line_costs_a_put_nothing(
     assert "a film.bin: sending 9.0 MiB" in said.err
 
 
-def test_a_put_that_is_interrupted_says_how_to_go_on_and_that_works(run: Run, folder: Path, url: str) -> None:
-    left = run("put", "--resumable", "a film.bin", "--key", "left", code=INTERRUPTED)
+@pytest.mark.parametrize(("number", "ends"), [(signal.SIGINT, 130), (signal.SIGTERM, -15), (signal.SIGHUP, -1)])
+def test_a_put_that_is_interrupted_says_how_to_go_on_and_that_works(
+    run: Run, folder: Path, url: str, number: signal.Signals, ends: int
+) -> None:
+    code = INTERRUPTED.replace("SIGNAL", str(int(number)))
+    left = run("put", "--resumable", "a film.bin", "--key", "left", code=code)
 
-    assert left.returncode == 130
+    assert left.returncode == ends
     assert "a film.bin: what was sent is kept; this goes on with it:" in left.stderr
     *command, file = shlex.split(left.stderr.splitlines()[-1])
     assert command[:3] == ["bucketline", "put", "--resume"]
@@ -149,6 +154,13 @@ def test_a_put_that_is_interrupted_says_how_to_go_on_and_that_works(run: Run, fo
     assert json.loads(done.stdout)["state"] == "succeeded"
     assert (folder / "disk" / "left").read_bytes() == FILM
     assert run(*command[1:], file, "--detach").returncode == 0, "what is whole already is no error"
+
+
+def test_a_put_in_one_request_that_is_interrupted_says_that_nothing_is_kept(run: Run) -> None:
+    code = INTERRUPTED.replace("SIGNAL", str(int(signal.SIGTERM)))
+    left = run("put", "a film.bin", "--key", "left", code=code)
+    assert left.returncode == -15
+    assert "a film.bin: what was sent is not kept; `put --resumable` sends in chunks that are" in left.stderr
 
 
 def test_a_put_whose_server_stays_away_says_how_to_go_on(

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 from standardwebhooks import Webhook
 
+from engine.config import Settings
 from tests import documents
 from tests.e2e.reading import FILM, KEY, NOTES, Reader, begun_long_ago, reading
 from tests.e2e.test_webhooks import Receiver
@@ -145,6 +146,12 @@ def test_a_webhook_is_told_and_signed_with_the_secret(reader: Reader, receiver: 
     headers, body = receiver.got[0]
     told = Webhook(reader.environ["WEBHOOK_SECRET"]).verify(body, headers)
     assert (told["type"], told["data"]["id"]) == ("job.succeeded", job)
+
+
+def test_a_receiver_on_ones_own_machine_is_let_in(reader: Reader) -> None:
+    told = reader.runs("docs/webhooks.md", "own machine", after="env | grep ^BUCKETLINE_WEBHOOK")
+    settings = Settings.from_env(dict(line.split("=", 1) for line in told.splitlines()))
+    assert (settings.webhook_allow, settings.webhook_ports) == (("127.0.0.1",), (8080,))
 
 
 BEFORE_THE_ACTOR = """import os, dramatiq

@@ -87,6 +87,20 @@ def test_without_a_file_nothing_ever_changes(tmp_path: Path) -> None:
     assert not plugins.refresh()
 
 
+def test_a_secret_that_is_written_behind_the_file_that_names_it_ends_the_fault(path: Path, tmp_path: Path) -> None:
+    plugins = plugins_at(path, tmp_path)
+    path.write_text('[destinations.two]\nbackend = "s3"\nbucket = "bbb"\nkey_file = "key"\nsecret_file = "secret"\n')
+    for _ in range(3):
+        assert not plugins.refresh(settled=True)
+    assert names(plugins) == ["one"] and plugins.fault is not None
+
+    (tmp_path / "key").write_text("key\n")
+    (tmp_path / "secret").write_text("secret\n")
+
+    assert any(plugins.refresh(settled=True) for _ in range(3))
+    assert (names(plugins), plugins.fault) == (["two"], None)
+
+
 def test_a_secret_in_a_file_of_its_own_is_followed_too(path: Path, tmp_path: Path) -> None:
     """As container runtimes hand secrets over, and exchange them."""
     secret = tmp_path / "secret"

@@ -124,7 +124,21 @@ def test_without_a_limit_it_is_nine_tenths_of_the_disk(tmp_path: Path) -> None:
     disk = FakeDisk()
     disk.room_left = Room(total=1000 * GIB, free=900 * GIB, files=None)
     with opened(tmp_path, disk=disk) as spool:
-        assert spool.usage() == (0, 900 * GIB, 900 * GIB)
+        assert spool.usage() == (0, 900 * GIB, 900 * GIB - MARGIN)
+
+
+def test_what_is_free_is_no_more_than_what_others_left_of_the_disk(tmp_path: Path) -> None:
+    """Else nobody is warned of a disk that something else fills."""
+    disk = FakeDisk()
+    with opened(tmp_path, disk=disk, limit=100 * GIB) as spool:
+        disk.room_left = Room(total=1000 * GIB, free=500 * GIB, files=None)
+        coming = spool.receive(new_id(), MIB)
+        assert spool.usage() == (MIB, 100 * GIB, 100 * GIB - MIB)
+        coming.discard()
+        disk.room_left = Room(total=1000 * GIB, free=10 * GIB, files=None)
+        assert spool.usage() == (0, 100 * GIB, 10 * GIB - MARGIN)
+        disk.room_left = Room(total=1000 * GIB, free=MARGIN // 2, files=None)
+        assert spool.usage() == (0, 100 * GIB, 0)
 
 
 def test_some_of_the_disk_is_left_to_others(tmp_path: Path) -> None:

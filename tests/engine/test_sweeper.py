@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 import redis
+from structlog.testing import capture_logs
 
 from engine import arrivals, operations, upkeep
 from engine.errors import LedgerUnavailable
+from engine.ledger import unavailable, why_away
 from engine.sweeper import RECONCILE_SECONDS, SWEEP_SECONDS, TOKENS_ALWAYS, TOKENS_PER_THREAD, Sweeper
 from tests.engine.rig import PART, Rig
 
@@ -302,3 +304,29 @@ def test_a_round_that_fails_does_not_end_the_sweeping(rig: Rig, sweeper: Sweeper
 
     assert len(done) == 2
     assert set(rounds.waited) == {SWEEP_SECONDS}
+
+
+# -- Redis is away ----------------------------------------------------------------------------------------------------
+
+
+def test_of_an_outage_its_beginning_its_reason_and_its_end_are_told(
+    sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away() -> None:
+        raise unavailable(OSError("refused")) from redis.ConnectionError("refused at 127.0.0.1:6379")
+
+    with capture_logs() as lines:
+        with monkeypatch.context() as patch:
+            patch.setattr(sweeper, "round", away)
+            for _ in range(3):
+                sweeper.try_round()
+        sweeper.try_round()
+        sweeper.try_round()
+
+    first, last = lines
+    assert first["event"].startswith("Redis does not answer") and first["why"].endswith("refused at 127.0.0.1:6379")
+    assert last["event"] == "Redis answers again"
+
+
+def test_a_password_that_is_missing_is_told_as_such() -> None:
+    assert "redis://:PASSWORD@" in why_away(redis.AuthenticationError("HELLO must be called"))

@@ -178,6 +178,10 @@ MISTAKES = {
         "[destinations.x] space: the variable NO_SUCH_THING is not set "
         "(set it, or leave the line out if it is optional)"
     ),
+    destination('space = "${SECRET_OF_SPACE}"'): (  # not $SPACE: of one family, and another thing
+        "[destinations.x] space: the variable SECRET_OF_SPACE is not set "
+        "(set it, or leave the line out if it is optional)"
+    ),
     destination('space = "${"'): (
         "[destinations.x] space: '${' names no variable (write ${NAME}, or $${ for a literal ${)"
     ),
