@@ -104,7 +104,7 @@ bench-stores: setup $(NODE)
 # it learns what the image needs.
 constraints:
 	@{ echo '# Every version that was tested, with its hashes. Written by `make constraints`; installed by `make setup`.'; \
-	  uv pip compile pyproject.toml --extra dev --python-version 3.11 --generate-hashes --upgrade --quiet \
+	  uv pip compile pyproject.toml --extra dev --python-version 3.11 --universal --generate-hashes --upgrade --quiet \
 	    --no-header --no-annotate --no-emit-index-url --no-emit-find-links; } > constraints.new
 	@mv constraints.new constraints.txt
 	$(MAKE) setup
