@@ -70,6 +70,9 @@ class Candidate:
         self._retained = retained
         self._plans = list(plans)
         self._registered = False
+        self._asked = False  # whether the ledger may know of it: its answer can be lost
+        self._over = False
+        self._telling = asyncio.Lock()
         self._next_part = next_part(plans, 0) if plans else EARLY_BYTES
         self._keeper = asyncio.get_running_loop().create_task(self._keep_alive())
 
@@ -84,9 +87,11 @@ class Candidate:
 
     async def progress(self) -> None:
         """Publishes how much arrived, and has it sent where it can be; raises Conflict when the job was cancelled."""
-        await self._tell()
-        while self.has_more:  # it came meanwhile, and nothing else may come for long
-            await self._tell()
+        async with self._telling:
+            going_on = not self._over
+            while going_on:
+                await self._tell()
+                going_on = self.has_more and not self._over  # it came meanwhile, and nothing else may come for long
 
     async def _tell(self) -> None:
         if not self._registered:
@@ -101,12 +106,13 @@ class Candidate:
         heard = await self._service.ledger.run(arrivals.received(self.spec.id, self.received, self._seconds, readable))
         if heard.state in ("cancelling", "cancelled"):
             raise Conflict("The job was cancelled while its file was being received.")
-        if not heard.state:
+        if not heard.state and not self._over:
             await self._register()  # Redis lost it
         self._service.minter.send(heard.tokens)
 
     async def _register(self) -> None:
         ledger = self._service.ledger
+        self._asked = True
         await ledger.run(arrivals.receive(self.spec, self._size, self._seconds, retained=self._retained))
         self._registered = True
         if self._plans:
@@ -128,9 +134,12 @@ class Candidate:
 
     async def discard(self) -> None:
         """Removes the bytes and the job; may be called twice, and after a failed accept."""
-        self._keeper.cancel()
+        self._over = True
+        # What is being told would come to the ledger after this, and make the job again: nobody's, for a minute.
+        async with self._telling:
+            self._keeper.cancel()
         await asyncio.to_thread(self._content.discard)
-        if not self._registered or self._retained:
+        if not self._asked or self._retained:
             return
         try:
             await self._service.ledger.run(arrivals.discard(self.spec.id))
@@ -176,6 +185,7 @@ class Candidate:
         self._content.discard()
 
     def done(self) -> None:
+        self._over = True
         self._keeper.cancel()
 
 

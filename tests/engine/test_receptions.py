@@ -41,6 +41,24 @@ def break_ledger(service: AsyncService, script: str, *, after: bool, times: int 
     service.ledger.run = sometimes  # type: ignore[method-assign, assignment]
 
 
+def hold(service: AsyncService, script: str, *, after: bool) -> tuple[asyncio.Event, asyncio.Event]:
+    """The next calls of this script wait for the second event, before or (`after`) behind what they do; the first says
+    that one waits.
+    """
+    run, held, go_on = service.ledger.run, asyncio.Event(), asyncio.Event()
+
+    async def late(operation: Operation[Any]) -> Any:
+        if operation.script != script:
+            return await run(operation)
+        found = await run(operation) if after else None
+        held.set()
+        await go_on.wait()
+        return found if after else await run(operation)
+
+    service.ledger.run = late  # type: ignore[method-assign, assignment]
+    return held, go_on
+
+
 # -- accepted ---------------------------------------------------------------------------------------------------------
 
 
@@ -141,6 +159,40 @@ async def test_a_discarded_reception_leaves_no_trace(service: AsyncService, rig:
 
     assert rig.files() == []
     assert list(rig.spool.incomings()) == []
+    assert rig.job(reception.spec.id) == {}
+
+
+@pytest.mark.parametrize("script", ["receive", "received"])
+@pytest.mark.parametrize("words", ["on their way", "there, with the answer on its way"])
+async def test_what_is_told_while_it_is_discarded_does_not_make_it_again(
+    service: AsyncService, rig: Rig, script: str, words: str
+) -> None:
+    """The request has failed, and how much had come by then is still being told."""
+    await service.health.stats()  # Redis has just answered: then only what is large is made known at once
+    reception = await received(service, b"small" if script == "receive" else BIG)
+    held, go_on = hold(service, script, after=words != "on their way")
+
+    telling = asyncio.create_task(reception.progress())
+    await held.wait()
+    discarding = asyncio.create_task(reception.discard())
+    done, _ = await asyncio.wait({discarding}, timeout=0.2)
+    go_on.set()
+    await asyncio.gather(telling, discarding)
+
+    assert not done, "it waits for what is being told"
+    assert rig.job(reception.spec.id) == {}
+    assert rig.files() == []
+
+
+async def test_a_reception_whose_making_had_no_answer_leaves_no_trace(service: AsyncService, rig: Rig) -> None:
+    await service.health.stats()
+    reception = await received(service, b"small")
+    break_ledger(service, "receive", after=True)
+    with pytest.raises(LedgerUnavailable):
+        await reception.progress()
+
+    await reception.discard()
+
     assert rig.job(reception.spec.id) == {}
 
 
