@@ -10,9 +10,9 @@ from api.bodies import Body, expected_digests
 from api.caller import Caller
 from api.jobs import Submission, checked_id, write_json
 from api.limits import JSON_BODY_BYTES, Pace
-from api.options import read_json, unknown_parameter
 from api.problems import Problem, invalid
 from api.service import Json, Service
+from api.strict import read_json, unknown_parameter
 
 
 class Additions:

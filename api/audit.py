@@ -8,9 +8,9 @@ import falcon.asgi
 
 from api.jobs import write_json
 from api.limits import AUDIT_MOST, LIST_DEFAULT
-from api.options import query_pairs, unknown_parameter
 from api.problems import invalid
 from api.service import Service
+from api.strict import query_pairs, unknown_parameter
 
 _PARAMETERS = ("limit", "key", "job")
 

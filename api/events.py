@@ -13,9 +13,9 @@ from api.caller import Caller
 from api.jobs import checked_id
 from api.life import Life
 from api.limits import ALREADY_SECONDS, PING_SECONDS, RECONNECT_MILLISECONDS
-from api.options import query_pairs, unknown_parameter
 from api.problems import invalid
 from api.service import Event, Service
+from api.strict import query_pairs, unknown_parameter
 from engine.errors import EngineError
 from engine.models import JOB_OVER
 

@@ -17,9 +17,10 @@ from api.caller import Caller
 from api.forms import Event, FormParser, PartEnd, PartStart, boundary_of, file_name
 from api.life import Life
 from api.limits import EAGER_SECONDS, FORM_FIELD_BYTES, FORM_OVERHEAD_BYTES, JSON_BODY_BYTES, PROGRESS_SECONDS, Pace
-from api.options import Gathered, read_json, told_type
+from api.options import Gathered, told_type
 from api.problems import Problem, invalid
 from api.service import Json, Reception, Service
+from api.strict import read_json
 from engine.errors import EngineError
 from engine.models import JobSpec, SubmitOptions
 

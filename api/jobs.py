@@ -14,9 +14,10 @@ from api.caller import Caller
 from api.ingest import Intake, wait_seconds
 from api.life import Life
 from api.limits import LIST_DEFAULT, LIST_MOST, WAIT_MOST_SECONDS
-from api.options import Gathered, query_pairs, unknown_parameter
+from api.options import Gathered
 from api.problems import Problem, from_engine, invalid
 from api.service import Json, Service
+from api.strict import query_pairs, unknown_parameter
 from engine.errors import EngineError
 from engine.models import JOB_OVER, JOB_STATES
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
-import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn, get_args
-from urllib.parse import unquote_plus, unquote_to_bytes
+from urllib.parse import unquote_to_bytes
 
-import msgspec
-
-from api.problems import Problem, invalid
+from api.problems import invalid
+from api.strict import escaped, nearest, query_pairs, read_json
 from engine import content_types
 from engine.models import OnConflict, Priority, SubmitOptions
 
@@ -88,7 +85,7 @@ def _number_value(value: Any, pointer: str) -> int:
 def _map_value(value: Any, pointer: str) -> dict[str, str]:
     if not isinstance(value, dict):
         raise invalid(pointer, "An object of strings is needed.")
-    return {name: _text_value(item, f"{pointer}/{_escape(name)}") for name, item in value.items()}
+    return {name: _text_value(item, f"{pointer}/{escaped(name)}") for name, item in value.items()}
 
 
 # What a source may have, by the member that says what it is.
@@ -102,8 +99,8 @@ def _source_value(value: Any, pointer: str) -> dict[str, str]:
     known = [name for names in SOURCES.values() for name in names]
     for name in source:
         if name not in known:
-            hint = _nearest(name, known)
-            raise invalid(f"{pointer}/{_escape(name)}", f"A source has no {name[:80]!r}{hint}.", code="unknown_option")
+            hint = nearest(name, known)
+            raise invalid(f"{pointer}/{escaped(name)}", f"A source has no {name[:80]!r}{hint}", code="unknown_option")
     kinds = [kind for kind in SOURCES if kind in source]
     if len(kinds) != 1:
         raise invalid(pointer, f"A source is one of {_SOURCE_FORMS}.")
@@ -246,7 +243,7 @@ def told_type(told: str | None, name: str | None) -> str | None:
 def _check(name: str, value: Any) -> None:
     choices = CHOICES.get(name)
     if choices and value not in choices:
-        raise invalid(f"/{name}", f"One of {', '.join(choices)} is needed{_nearest(value, choices)}")
+        raise invalid(f"/{name}", f"One of {', '.join(choices)} is needed{nearest(value, choices)}")
     if name == "checksum":
         algorithm, colon, text = value.partition(":")
         form = CHECKSUMS.get(algorithm) if colon else None
@@ -261,64 +258,14 @@ def _check(name: str, value: Any) -> None:
 
 
 def _unknown(name: str) -> NoReturn:
-    pointer = f"/{_escape(name[:200])}"
+    pointer = f"/{escaped(name[:200])}"
     if name == "source":
         raise invalid(pointer, "A source is given in an application/json body.")
-    raise invalid(pointer, f"There is no option {name[:80]!r}{_nearest(name, TABLE)}", code="unknown_option")
-
-
-def unknown_parameter(name: str, known: Iterable[str]) -> NoReturn:
-    """Refuse a query parameter that means nothing here."""
-    raise invalid(
-        f"/{_escape(name[:200])}",
-        f"There is no parameter {name[:80]!r}{_nearest(name, known)}",
-        code="unknown_option",
-    )
-
-
-def _nearest(word: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(str(word)[:80].lower(), list(known), n=1, cutoff=0.55)
-    return f"; did you mean {close[0]}?" if close else "."
-
-
-def _escape(name: str) -> str:
-    return name.replace("~", "~0").replace("/", "~1")
+    raise invalid(pointer, f"There is no option {name[:80]!r}{nearest(name, TABLE)}", code="unknown_option")
 
 
 def _header_text(value: bytes, name: str) -> str:
     try:
         return value.decode()
     except UnicodeDecodeError:
-        raise invalid(f"/{_escape(name)}", "Header values must be UTF-8.") from None
-
-
-def query_pairs(query_string: bytes) -> list[tuple[str, str]]:
-    """The decoded parameters of a query, in order; text that is not UTF-8 is refused."""
-    pairs = []
-    try:
-        for item in query_string.decode("ascii").split("&"):
-            if item:
-                name, _, value = item.partition("=")
-                pairs.append((unquote_plus(name, errors="strict"), unquote_plus(value, errors="strict")))
-    except UnicodeError:
-        raise Problem("bad_request", "The query must be percent-encoded UTF-8.") from None
-    return pairs
-
-
-def read_json(data: bytes, *, what: str = "The body", pointer: str = "") -> Any:
-    """Strict JSON: UTF-8, no byte order mark, no NaN, no lone surrogates, no name twice in one object."""
-    try:
-        msgspec.json.decode(data)  # strict where the standard library is lenient
-        return json.loads(data.decode(), object_pairs_hook=_without_doubles)
-    except RecursionError:
-        detail = f"{what} is nested too deeply."
-    except (ValueError, UnicodeError) as error:
-        detail = f"{what} is not JSON: {str(error)[:200]}."
-    raise invalid(pointer, detail, code="bad_json")
-
-
-def _without_doubles(pairs: list[tuple[str, Any]]) -> Mapping[str, Any]:
-    document = dict(pairs)
-    if len(document) != len(pairs):
-        raise ValueError("a name stands twice in one object")
-    return document
+        raise invalid(f"/{escaped(name)}", "Header values must be UTF-8.") from None

@@ -13,9 +13,9 @@ from api.bodies import Body, expected_digests
 from api.caller import Caller
 from api.jobs import checked_id, write_json
 from api.limits import JSON_BODY_BYTES, LARGEST_LENGTH, TOKEN_MOST_SECONDS, TOKEN_MOST_UPLOADS, TOKEN_SECONDS, Pace
-from api.options import read_json, unknown_parameter
 from api.problems import Problem, invalid
 from api.service import Json, Service
+from api.strict import read_json, unknown_parameter
 from engine.access import Grant, fault_of_narrowing, folder
 
 _UPLOADS = ("destinations", "prefix", "max_size", "uploads", "webhook")

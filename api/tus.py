@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Any
 
 import falcon
@@ -12,25 +11,22 @@ import falcon.asgi
 
 from api import tus_headers as headers
 from api.access import check_spec
-from api.bodies import Body
 from api.caller import Caller
+from api.chunks import Chunks
 from api.forms import file_name
 from api.ingest import Intake
 from api.life import Life
-from api.limits import READ_AHEAD_BYTES, Pace
+from api.limits import Pace
 from api.options import TABLE, Gathered
 from api.problems import Problem
 from api.service import Service
 from engine.errors import EngineError
 from engine.models import JobSpec
 from engine.sums import Sum
-from engine.turns import Interrupted
 from engine.upload import Upload
 
 Request = falcon.asgi.Request
 Response = falcon.asgi.Response
-
-DRAIN_SECONDS = 0.02
 
 
 class Tus:
@@ -43,7 +39,7 @@ class Tus:
         self._intake = intake
         self._life = life
         self._max_size = max_size
-        self._pace = pace or Pace()
+        self._chunks = Chunks(service, life, max_size=max_size, pace=pace or Pace())
 
     async def on_options_all(self, req: Request, resp: Response) -> None:
         resp.status = 204
@@ -162,7 +158,7 @@ class Tus:
             if length is not None:
                 await upload.declare(length)
             if not upload.accepted:
-                await self._take(req, upload, checksum)
+                await self._chunks.take(caller, upload, checksum)
             resp.status = 204
             resp.set_header("Upload-Offset", str(upload.offset))
             self._expires(resp, upload)
@@ -196,56 +192,11 @@ class Tus:
     async def _begin(self, req: Request, resp: Response, job: str, checksum: Sum | None, *, with_bytes: bool) -> None:
         async with self._service.uploads.hold(job) as upload:
             if with_bytes:
-                await self._take(req, upload, checksum)
+                await self._chunks.take(req.scope["bucketline"], upload, checksum)
                 resp.set_header("Upload-Offset", str(upload.offset))
             elif upload.is_whole:
                 await upload.finish()
             self._expires(resp, upload)
-
-    async def _take(self, req: Request, upload: Upload, checksum: Sum | None) -> None:
-        """One chunk, to its end or to the client's; then the job, if it was the last one."""
-        caller: Caller = req.scope["bucketline"]
-        with self._life.receiving():
-            await upload.begin(caller.declared, checksum)
-            try:
-                await self._pour(req, upload)
-            except Problem as problem:
-                if problem.code == "too_large":
-                    upload.take_back()
-                if problem.code == "too_slow":
-                    # tus clients give up at a 408, and try again after a 503.
-                    raise Problem("too_slow", problem.detail, status=503) from problem
-                raise
-            if not await upload.prove():
-                raise Problem("checksum_mismatch", "The chunk is not what its checksum says.", status=460)
-            await upload.settle()
-            if upload.is_whole:
-                await upload.finish()
-
-    async def _pour(self, req: Request, upload: Upload) -> None:
-        caller: Caller = req.scope["bucketline"]
-        most = caller.visit.limit(self._max_size) if upload.note.length is None else upload.note.length
-        limit = None if most is None else most - upload.offset
-        give_way = self._service.give_way
-        with Body(caller.receive, declared=caller.declared, limit=limit, pace=self._pace, give_way=give_way) as body:
-            stop = asyncio.create_task(self._at_stop(upload))
-            try:
-                with upload.watched():
-                    while chunk := await body.next():
-                        upload.write(chunk)
-            except Interrupted:
-                await _drain(body, upload)
-                await upload.check_wanted()
-                if self._life.stopping:
-                    raise Problem("stopping", "What had arrived is kept: go on in a moment.") from None
-                raise
-            finally:
-                stop.cancel()
-
-    async def _at_stop(self, upload: Upload) -> None:
-        """A chunk does not hold up the end of the process: its client goes on with the next one."""
-        await self._life.stopped()
-        upload.turn.ask()
 
     async def _abandon(self, job: str) -> None:
         try:
@@ -271,18 +222,6 @@ def _created(req: Request, resp: Response, job: str, *, is_job: bool, with_bytes
         resp.set_header("Bucketline-Job", job)
     if not with_bytes and caller.declared != 0:
         resp.set_header("Connection", "close")  # a body that means nothing here is not read
-
-
-async def _drain(body: Body, upload: Upload) -> None:
-    """Takes what has come already, and waits for nothing: the client that left is often the one that now asks."""
-    most = body.received + READ_AHEAD_BYTES
-    with suppress(Problem, TimeoutError):
-        while body.received < most:
-            async with asyncio.timeout(DRAIN_SECONDS):
-                chunk = await body.next()
-            if not chunk:
-                return
-            upload.write(chunk)
 
 
 def _check_fits(upload: Upload, length: int | None, declared: int | None) -> None:

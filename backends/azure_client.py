@@ -6,8 +6,7 @@ The SDK signs with the account's key and finds and renews tokens; it sends nothi
 
 from __future__ import annotations
 
-import os
-import threading
+import functools
 from collections.abc import Iterator, Mapping
 from email.utils import formatdate
 from typing import Any
@@ -18,8 +17,10 @@ from backends.azure import AzureOptions
 from backends.azure_errors import StaleToken
 from backends.azure_signing import Signatures
 from backends.base import Body
-from backends.errors import AccessDenied, Unavailable
-from backends.transport import Answer, Transport
+from backends.errors import AccessDenied
+from backends.grants import Grants
+from backends.per_process import PerProcess
+from backends.transport import Answer, Transport, whole
 
 VERSION = "2023-11-03"
 SCOPE = "https://storage.azure.com/.default"
@@ -35,8 +36,7 @@ class Client:
         address = urlsplit(options.account.endpoint)
         self._origin = f"{address.scheme}://{address.netloc}"
         self._path = f"{address.path.rstrip('/')}/{options.container}"
-        self._connections: dict[int, _Connection] = {}
-        self._locks: dict[int, threading.Lock] = {}
+        self._connections = PerProcess(self._connect)
 
     def target(self, key: str, query: Mapping[str, str] | None = None) -> str:
         """The path and query of a blob."""
@@ -47,8 +47,8 @@ class Client:
         self, method: str, target: str, doing: str, headers: Mapping[str, str] | None = None, body: Body | None = None
     ) -> Answer:
         """One request, tried once; any answer but a success is raised. `doing` says in words what it is for."""
-        connection = self._connection()
-        grant = connection.grant(doing)
+        connection = self._connections.get()
+        grant = connection.grants.get(doing)
         length = {} if body is None else {"content-length": str(body.size)}
         opened, signed = grant.open(method, target, {**(headers or {}), **length}, doing)
         return self._checked(connection.transport.send(method, opened, signed, body), connection, grant, doing)
@@ -57,8 +57,8 @@ class Client:
         self, target: str, doing: str, headers: Mapping[str, str] | None = None
     ) -> tuple[Answer, Iterator[bytes]]:
         """GET `target`; the blocks are to be read to the end."""
-        connection = self._connection()
-        grant = connection.grant(doing)
+        connection = self._connections.get()
+        grant = connection.grants.get(doing)
         opened, signed = grant.open("GET", target, headers or {}, doing)
         answer, blocks = connection.transport.fetch(opened, signed)
         return self._checked(answer, connection, grant, doing), blocks
@@ -66,12 +66,7 @@ class Client:
     def document(self, target: str, doing: str) -> bytes:
         """GET an XML document of any sensible length."""
         _, blocks = self.fetch(target, doing)
-        found = bytearray()
-        for block in blocks:
-            found += block
-            if len(found) > _LARGEST_DOCUMENT:
-                raise Unavailable(f"Cannot {doing}: the provider's answer does not end.")
-        return bytes(found)
+        return whole(blocks, _LARGEST_DOCUMENT, doing)
 
     def presign(self, key: str, expires_seconds: int, doing: str) -> str:
         """The address of a blob, with a signature in its query that only lets it be read."""
@@ -90,7 +85,7 @@ class Client:
         return mine == theirs or (".blob." in mine and mine.partition(".blob.")[2] == theirs.partition(".blob.")[2])
 
     def close(self) -> None:
-        connection = self._connections.pop(os.getpid(), None)
+        connection = self._connections.take()
         if connection is not None:
             connection.transport.close()
 
@@ -106,26 +101,18 @@ class Client:
             return answer
         error = azure_errors.from_answer(answer, doing)
         if isinstance(error, StaleToken):
-            connection.doubt(grant)
+            connection.grants.doubt(grant)
             if not grant.renewable:
                 raise AccessDenied(error.detail)
             if grant.renewed and not grant.proved:
                 raise AccessDenied(f"{error.detail} Fresh credentials are not accepted either.")
         raise error
 
-    def _connection(self) -> _Connection:
-        pid = os.getpid()
-        connection = self._connections.get(pid)
-        if connection is not None:
-            return connection
-        # One lock per process: a fork may copy the parent's while another of its threads holds it.
-        with self._locks.setdefault(pid, threading.Lock()):
-            if pid not in self._connections:
-                try:
-                    self._connections[pid] = _Connection(self._options)
-                except Exception as error:
-                    raise azure_errors.from_exception(error, "connect") from None
-            return self._connections[pid]
+    def _connect(self) -> _Connection:
+        try:
+            return _Connection(self._options)
+        except Exception as error:
+            raise azure_errors.from_exception(error, "connect") from None
 
 
 class _Connection:
@@ -137,10 +124,7 @@ class _Connection:
 
         address = urlsplit(options.account.endpoint)
         origin = f"{address.scheme}://{address.netloc}"
-        self._options = options
-        self._lock = threading.Lock()
-        self._grant: _Grant | None = None
-        self._renewed = False
+        self.grants = Grants(functools.partial(_Grant, options))
         proxies = get_environ_proxies(origin, no_proxy=None)  # as the SDK does for its own requests
         self.transport = Transport(
             origin,
@@ -149,22 +133,6 @@ class _Connection:
             ca_file=options.ca_file or where(),
             proxy=proxies.get(address.scheme),
         )
-
-    def grant(self, doing: str) -> _Grant:
-        """The credentials of this moment; they are looked for when there are none."""
-        grant = self._grant
-        if grant is not None:
-            return grant
-        with self._lock:
-            if self._grant is None:
-                self._grant = _Grant(self._options, self._renewed, doing)
-            return self._grant
-
-    def doubt(self, grant: _Grant) -> None:
-        """After a 401, the next request looks for credentials anew; requests under way keep what they have."""
-        with self._lock:
-            if self._grant is grant:
-                self._grant, self._renewed = None, True
 
 
 class _Grant:

@@ -7,11 +7,11 @@ digit gets `_n` before it: the portal shows `bucketline-job` as `bucketline_djob
 from __future__ import annotations
 
 import re
-from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
+from backends import header_texts
 from backends.base import JSON, Properties
 from backends.errors import InvalidRequest
 
@@ -22,7 +22,6 @@ OURS = "bucketline__session"
 
 _ESCAPES = {"_": "__", "-": "_d", ".": "_p"}
 _MEANT = {"__": "_", "_d": "-", "_p": ".", "_n": ""}
-_ENCODED = re.compile(r"=\?utf-8\?b\?([A-Za-z0-9+/]*={0,2})\?=")
 # property: (header when a blob is written, header when it is looked at)
 _SPELLING = {
     "content_type": ("x-ms-blob-content-type", "content-type"),
@@ -55,7 +54,7 @@ def headers_of(properties: Properties) -> dict[str, str]:
 def metadata_of(headers: Mapping[str, str]) -> dict[str, str]:
     """The user's metadata as it was given. Names and values that are not spelled our way are shown as they are."""
     found = {name.lower().removeprefix(META): value for name, value in headers.items() if name.lower().startswith(META)}
-    return {_name(name): _text(value) for name, value in found.items() if name != OURS}
+    return {_name(name): header_texts.read(value) for name, value in found.items() if name != OURS}
 
 
 def told_properties(headers: Mapping[str, str]) -> dict[str, JSON]:
@@ -93,7 +92,7 @@ def _property_faults(properties: Properties) -> Iterator[tuple[str, str]]:
     yield from _fault("metadata", _encoded, properties.metadata)
     for name in ("content_type", "content_disposition", "cache_control"):
         value = getattr(properties, name)
-        if value and not _is_header(value):
+        if value and not header_texts.is_plain(value):
             yield name, "It has characters that no header can carry; RFC 6266 says how a file name is encoded."
     for name, (pattern, wanted) in _WORDS.items():
         value = getattr(properties, name)
@@ -155,32 +154,9 @@ def _name(identifier: str) -> str:
 
 
 def _header(value: str) -> str:
-    # Servers trim spaces and may fold runs of them, so only single inner spaces survive unencoded; so with no value.
-    plain = _is_header(value) and value and value == " ".join(value.split()) and "=?" not in value
-    return value if plain else f"=?utf-8?b?{b64encode(_utf8(value)).decode()}?="
-
-
-def _text(value: str) -> str:
-    found = _ENCODED.fullmatch(value)
-    if found is None:
-        return value
-    try:
-        return b64decode(found[1], validate=True).decode()
-    except ValueError:
-        return value
-
-
-def _is_header(value: str) -> bool:
-    return value.isascii() and value.isprintable()
-
-
-def _utf8(text: str) -> bytes:
-    try:
-        return text.encode()
-    except UnicodeEncodeError:
-        raise InvalidRequest("A lone surrogate is no text.") from None
+    return header_texts.carried(value) if value else header_texts.word(value)
 
 
 def _utf16(text: str) -> bytes:
-    _utf8(text)
+    header_texts.utf8(text)
     return text.encode("utf-16-le")

@@ -7,19 +7,20 @@ outlives a fork.
 
 from __future__ import annotations
 
+import functools
 import json
-import os
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from backends import gcs_errors
 from backends.base import Body
-from backends.errors import AccessDenied, BackendError, CredentialsExpired, Unavailable
+from backends.errors import AccessDenied, BackendError, CredentialsExpired
 from backends.gcs import GCSOptions
 from backends.gcs_signing import signed_address
-from backends.transport import Answer, Transport
+from backends.grants import Grants
+from backends.per_process import PerProcess
+from backends.transport import Answer, Transport, whole
 
 _LARGEST_DOCUMENT = 16 * 1024 * 1024
 
@@ -30,15 +31,14 @@ class Client:
     def __init__(self, options: GCSOptions) -> None:
         self._options = options
         self._paying = {"x-goog-user-project": options.user_project} if options.user_project else {}
-        self._connections: dict[int, _Connection] = {}
-        self._locks: dict[int, threading.Lock] = {}
+        self._connections = PerProcess(self._connect)
 
     def send(
         self, method: str, target: str, doing: str, headers: Mapping[str, str] | None = None, body: Body | None = None
     ) -> Answer:
         """One request, tried once; any answer but a success is raised. `doing` says in words what it is for."""
-        connection = self._connection()
-        grant = connection.grant(doing)
+        connection = self._connections.get()
+        grant = connection.grants.get(doing)
         answer = connection.transport.send(method, target, self._signed(grant, headers, doing), body)
         return self._checked(answer, connection, grant, doing)
 
@@ -46,24 +46,19 @@ class Client:
         self, target: str, doing: str, headers: Mapping[str, str] | None = None
     ) -> tuple[Answer, Iterator[bytes]]:
         """GET `target`; the blocks are to be read to the end."""
-        connection = self._connection()
-        grant = connection.grant(doing)
+        connection = self._connections.get()
+        grant = connection.grants.get(doing)
         answer, blocks = connection.transport.fetch(target, self._signed(grant, headers, doing))
         return self._checked(answer, connection, grant, doing), blocks
 
     def document(self, target: str, doing: str) -> bytes:
         """GET a JSON or XML document of any sensible length."""
         _, blocks = self.fetch(target, doing)
-        found = bytearray()
-        for block in blocks:
-            found += block
-            if len(found) > _LARGEST_DOCUMENT:
-                raise Unavailable(f"Cannot {doing}: the provider's answer does not end.")
-        return bytes(found)
+        return whole(blocks, _LARGEST_DOCUMENT, doing)
 
     def presign(self, path: str, expires_seconds: int, doing: str) -> str:
         """The address of the object at this path of the XML API, signed by the credentials."""
-        signer, sign = self._connection().grant(doing).signer(doing)
+        signer, sign = self._connections.get().grants.get(doing).signer(doing)
         paying = {"userProject": self._options.user_project} if self._options.user_project else {}
         return signed_address(f"{self._options.origin}{path}", signer, sign, expires_seconds, query=paying)
 
@@ -73,7 +68,7 @@ class Client:
         return all(getattr(mine, name) == getattr(theirs, name) for name in ("origin", "method", "credentials_file"))
 
     def close(self) -> None:
-        connection = self._connections.pop(os.getpid(), None)
+        connection = self._connections.take()
         if connection is not None:
             connection.transport.close()
 
@@ -86,24 +81,16 @@ class Client:
             return answer
         error = gcs_errors.from_answer(answer, doing)
         if isinstance(error, CredentialsExpired):
-            connection.doubt(grant)
+            connection.grants.doubt(grant)
             if grant.is_anonymous or (grant.renewed and not grant.proved):
                 raise AccessDenied(f"{error.detail} Fresh credentials are not accepted either.")
         raise error
 
-    def _connection(self) -> _Connection:
-        pid = os.getpid()
-        connection = self._connections.get(pid)
-        if connection is not None:
-            return connection
-        # One lock per process: a fork may copy the parent's while another of its threads holds it.
-        with self._locks.setdefault(pid, threading.Lock()):
-            if pid not in self._connections:
-                try:
-                    self._connections[pid] = _Connection(self._options)
-                except Exception as error:
-                    raise gcs_errors.from_exception(error, "connect", self._options.origin) from None
-            return self._connections[pid]
+    def _connect(self) -> _Connection:
+        try:
+            return _Connection(self._options)
+        except Exception as error:
+            raise gcs_errors.from_exception(error, "connect", self._options.origin) from None
 
 
 class _Connection:
@@ -113,10 +100,7 @@ class _Connection:
         from certifi import where
         from requests.utils import get_environ_proxies
 
-        self._options = options
-        self._lock = threading.Lock()
-        self._grant: _Grant | None = None
-        self._renewed = False
+        self.grants = Grants(functools.partial(_Grant, options))
         proxies = get_environ_proxies(options.origin, no_proxy=None)  # as google-auth does for its own requests
         self.transport = Transport(
             options.origin,
@@ -125,22 +109,6 @@ class _Connection:
             ca_file=options.ca_file or where(),
             proxy=proxies.get(options.origin.partition(":")[0]),
         )
-
-    def grant(self, doing: str) -> _Grant:
-        """The credentials of this moment; they are looked for when there are none."""
-        grant = self._grant
-        if grant is not None:
-            return grant
-        with self._lock:
-            if self._grant is None:
-                self._grant = _Grant(self._options, self._renewed, doing)
-            return self._grant
-
-    def doubt(self, grant: _Grant) -> None:
-        """After a 401, the next request looks for credentials anew; requests under way keep what they have."""
-        with self._lock:
-            if self._grant is grant:
-                self._grant, self._renewed = None, True
 
 
 class _Grant:

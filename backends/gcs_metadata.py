@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from backends import header_texts
 from backends.base import JSON, Properties
 from backends.errors import InvalidRequest
 
@@ -34,7 +34,6 @@ _WORDS = (
     ("acl", "|".join(_ACLS), f"one of {', '.join(_ACLS)}"),
     ("encryption", _KMS, "a key, projects/…/locations/…/keyRings/…/cryptoKeys/…"),
 )
-_ENCODED = re.compile(r"=\?utf-8\?b\?([A-Za-z0-9+/]*={0,2})\?=")
 
 
 def resource_of(properties: Properties) -> dict[str, Any]:
@@ -52,7 +51,7 @@ def query_of(properties: Properties, acl: str = "predefinedAcl") -> dict[str, st
 
 def headers_of(properties: Properties) -> dict[str, str]:
     """The properties as headers of the XML API."""
-    kept = {f"x-goog-meta-{name}": _header(value) for name, value in _checked(properties.metadata).items()}
+    kept = {f"x-goog-meta-{name}": header_texts.carried(value) for name, value in _checked(properties.metadata).items()}
     kept |= {header: value for _, header, value in _spelled(properties)}
     if properties.acl:
         kept["x-goog-acl"] = _word("acl", properties.acl)
@@ -63,7 +62,7 @@ def headers_of(properties: Properties) -> dict[str, str]:
 
 def decode(metadata: Mapping[str, str]) -> dict[str, str]:
     """The user's metadata as it was given. What is encoded in another way than ours is shown as it is."""
-    return {name: _text(str(value)) for name, value in metadata.items()}
+    return {name: header_texts.read(str(value)) for name, value in metadata.items()}
 
 
 def told_properties(resource: Mapping[str, Any]) -> dict[str, JSON]:
@@ -87,7 +86,7 @@ def faults(key: str, properties: Properties, reserved: str = "") -> Iterator[tup
             yield name, error.detail
     for name in ("content_type", "content_disposition", "cache_control"):
         value = getattr(properties, name)
-        if value and not _is_header(value):
+        if value and not header_texts.is_plain(value):
             yield name, "It has characters that no header can carry; RFC 6266 says how a file name is encoded."
     for name, _, _ in _WORDS:
         try:
@@ -112,8 +111,8 @@ def check_key(key: str, reserved: str = "") -> None:
         raise InvalidRequest("Google keeps names that start with .well-known/acme-challenge/ for itself.")
     if reserved and key.startswith(reserved):
         raise InvalidRequest(f"What is below {reserved} are parts of unfinished uploads (`parts_prefix`).")
-    if len(_utf8(key)) > 1024:
-        raise InvalidRequest(f"The key has {len(_utf8(key))} bytes; Google takes 1024.")
+    if len(header_texts.utf8(key)) > 1024:
+        raise InvalidRequest(f"The key has {len(header_texts.utf8(key))} bytes; Google takes 1024.")
 
 
 def _spelled(properties: Properties) -> Iterator[tuple[str, str, str]]:
@@ -121,7 +120,7 @@ def _spelled(properties: Properties) -> Iterator[tuple[str, str, str]]:
     for name, (member, header) in _SPELLING.items():
         value = getattr(properties, name)
         if value:
-            if not _is_header(value):
+            if not header_texts.is_plain(value):
                 raise InvalidRequest(f"The {name.replace('_', ' ')} has characters that no header can carry.")
             if name == "storage_class":
                 _word(name, value)
@@ -132,7 +131,7 @@ def _word(name: str, value: str | None) -> str:
     if not value:
         return ""
     pattern, wanted = next((pattern, wanted) for word, pattern, wanted in _WORDS if word == name)
-    if not re.fullmatch(pattern, value) or not _is_header(value):
+    if not re.fullmatch(pattern, value) or not header_texts.is_plain(value):
         raise InvalidRequest(f"Google takes {wanted} here.")
     return value
 
@@ -141,49 +140,19 @@ def _acl(properties: Properties) -> str:
     return _ACLS[_word("acl", properties.acl)] if properties.acl else ""
 
 
-def _is_header(value: str) -> bool:
-    return value.isascii() and value.isprintable()
-
-
 def _checked(metadata: Mapping[str, str]) -> Mapping[str, str]:
     for name in metadata:
         if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", name):
             raise InvalidRequest(
                 f"{name[:60]!r} is no metadata name: lower case letters, digits, '.', '_' and '-' are."
             )
-    size = sum(len(name) + len(_header(value)) for name, value in metadata.items())
+    size = sum(len(name) + len(header_texts.carried(value)) for name, value in metadata.items())
     if size > LARGEST:
         raise InvalidRequest(f"The metadata has {size} bytes as it is sent; Google takes {LARGEST}.")
     return metadata
 
 
-def _header(value: str) -> str:
-    # Servers trim spaces and may fold runs of them, so only single inner spaces survive unencoded.
-    return value if _is_header(value) and value == " ".join(value.split()) and "=?" not in value else _armour(value)
-
-
 def _armoured(value: str) -> str:
     """As text, only what would be taken for our encoding has to be encoded, and control characters."""
-    _utf8(value)
-    return _armour(value) if _ENCODED.fullmatch(value) or re.search(r"[\x00-\x1f\x7f]", value) else value
-
-
-def _armour(value: str) -> str:
-    return f"=?utf-8?b?{b64encode(_utf8(value)).decode()}?="
-
-
-def _text(value: str) -> str:
-    found = _ENCODED.fullmatch(value)
-    if found is None:
-        return value
-    try:
-        return b64decode(found[1], validate=True).decode()
-    except ValueError:
-        return value
-
-
-def _utf8(text: str) -> bytes:
-    try:
-        return text.encode()
-    except UnicodeEncodeError:
-        raise InvalidRequest("A lone surrogate is no text.") from None
+    header_texts.utf8(value)
+    return header_texts.word(value) if header_texts.is_word(value) or re.search(r"[\x00-\x1f\x7f]", value) else value

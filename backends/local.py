@@ -41,7 +41,7 @@ from backends.base import (
 )
 from backends.body import copy
 from backends.local_attributes import Attributes
-from backends.local_uploads import LocalUpload, found_upload, new_id
+from backends.local_uploads import LocalUpload, checksum_of, found_upload, new_id
 
 
 class LocalOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,7 +91,7 @@ class LocalBackend:
         in_order = parts.in_order(receipts, size=upload.size, part_size=upload.part_size)
         try:
             with self._temporary(upload) as file:
-                self._describe(file, upload, _checksum(file, in_order))
+                self._describe(file, upload, checksum_of(file, in_order))
                 os.fsync(file.fileno())
             self._publish(upload)
         except errors.SessionLost:
@@ -270,28 +270,6 @@ class LocalPlugin:
 def _write_all(file: BinaryIO, block: memoryview) -> None:
     while block:
         block = block[file.write(block) :]
-
-
-def _checksum(file: BinaryIO, receipts: list[Receipt]) -> str:
-    """The checksum of the whole file as it is on disk now, once each part is what its receipt says."""
-    whole = 0
-    for receipt in receipts:
-        part = _crc32c_of_next(file, receipt.size)
-        if checksums.crc32c_text(part) != receipt.checksum:
-            raise errors.IntegrityError(f"Part {receipt.number} on disk is not the one that its receipt was made for.")
-        whole = checksums.combine_crc32c(whole, part, receipt.size)
-    return checksums.crc32c_text(whole)
-
-
-def _crc32c_of_next(file: BinaryIO, size: int) -> int:
-    crc32c = 0
-    while size:
-        block = file.read(min(size, MIB))
-        if not block:
-            raise errors.IntegrityError("The unfinished upload on disk became shorter.")
-        crc32c = checksums.crc32c(block, crc32c)
-        size -= len(block)
-    return crc32c
 
 
 def _info(key: str, file: BinaryIO) -> ObjectInfo:

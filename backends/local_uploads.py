@@ -1,15 +1,17 @@
-"""Unfinished uploads of the local backend: what their sessions hold, and what their files are called."""
+"""Unfinished uploads of the local backend: what their sessions hold, what their files are called and have in them."""
 
 from __future__ import annotations
 
 import re
 import time
 from secrets import token_hex
+from typing import BinaryIO
 
 import msgspec
 
-from backends.base import Properties, Session, SessionInfo
-from backends.errors import InvalidRequest
+from backends import checksums
+from backends.base import MIB, Properties, Receipt, Session, SessionInfo
+from backends.errors import IntegrityError, InvalidRequest
 from backends.local_paths import NAME_MAX, SUFFIX, split_key
 
 _ID = re.compile("[0-9a-f]{20}")
@@ -62,3 +64,25 @@ def found_upload(folders: list[str], name: str) -> SessionInfo | None:
         return None
     key, upload_id = "/".join([*folders, match.group(1)]), match.group(2)
     return SessionInfo(key, upload_id, int(upload_id[:12], 16), LocalUpload(upload_id, key).session)
+
+
+def checksum_of(file: BinaryIO, receipts: list[Receipt]) -> str:
+    """The checksum of the whole file as it is on disk now, once each part is what its receipt says."""
+    whole = 0
+    for receipt in receipts:
+        part = _crc32c_of_next(file, receipt.size)
+        if checksums.crc32c_text(part) != receipt.checksum:
+            raise IntegrityError(f"Part {receipt.number} on disk is not the one that its receipt was made for.")
+        whole = checksums.combine_crc32c(whole, part, receipt.size)
+    return checksums.crc32c_text(whole)
+
+
+def _crc32c_of_next(file: BinaryIO, size: int) -> int:
+    crc32c = 0
+    while size:
+        block = file.read(min(size, MIB))
+        if not block:
+            raise IntegrityError("The unfinished upload on disk became shorter.")
+        crc32c = checksums.crc32c(block, crc32c)
+        size -= len(block)
+    return crc32c

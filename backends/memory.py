@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from secrets import token_hex
 from typing import ClassVar
 
@@ -32,47 +31,7 @@ from backends.base import (
 )
 from backends.body import copy
 from backends.memory_faults import Faults, MemoryOptions
-
-
-@dataclass(frozen=True)
-class StoredPart:
-    """What was acknowledged for a part, and what is really kept; they differ only where a fault was asked for."""
-
-    receipt: Receipt
-    size: int
-    crc32c: int
-    data: bytearray
-
-
-@dataclass
-class Upload:
-    key: str
-    size: int
-    part_size: int
-    properties: Properties
-    create_only: bool
-    started_at_ms: int
-    parts: dict[int, StoredPart] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class StoredObject:
-    info: ObjectInfo
-    blocks: tuple[bytearray, ...]
-
-
-class Space:
-    """Objects and open uploads that several backends of one process share. `lock` guards both."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.objects: dict[str, StoredObject] = {}
-        self.uploads: dict[str, Upload] = {}
-
-    def read(self, key: str) -> bytes:
-        """The bytes of an object, for tests that look behind the backend's back."""
-        return b"".join(self.objects[key].blocks)
-
+from backends.memory_space import Space, StoredObject, StoredPart, Upload, blocks_of_range, confirmed
 
 _spaces: dict[str, Space] = {}
 _spaces_lock = threading.Lock()
@@ -130,7 +89,7 @@ class MemoryBackend:
     def complete(self, session: Session, receipts: list[Receipt]) -> ObjectInfo:
         session_id, upload = self._upload(session)
         self._faults.meet("complete", session_id)
-        stored = _confirmed(upload, receipts)
+        stored = confirmed(upload, receipts)
         with self._space.lock:
             if session_id not in self._space.uploads:
                 raise _lost()
@@ -203,7 +162,7 @@ class MemoryBackend:
             raise errors.InvalidRequest(f"There are no bytes to read at {key!r}.")
         if offset < 0 or size < 0 or offset + size > found.info.size:
             raise errors.InvalidRequest(f"The object at {key!r} has only {found.info.size} bytes.")
-        return _blocks_of_range(found.blocks, offset, size)
+        return blocks_of_range(found.blocks, offset, size)
 
     def delete(self, key: str) -> None:
         with self._space.lock:
@@ -278,27 +237,6 @@ def check_key(key: str) -> None:
         raise errors.InvalidRequest("The key is not valid Unicode text.") from error
     if not 1 <= size <= 1024:
         raise errors.InvalidRequest(f"A key has 1 to 1,024 bytes, not {size}.")
-
-
-def _confirmed(upload: Upload, receipts: list[Receipt]) -> list[StoredPart]:
-    """The stored parts that the receipts stand for, in order; raises if they were issued for other bytes."""
-    stored = []
-    for receipt in parts.in_order(receipts, size=upload.size, part_size=upload.part_size):
-        part = upload.parts.get(receipt.number)
-        if part is None:
-            raise errors.InvalidRequest(f"Part {receipt.number} was never stored.")
-        if part.receipt != receipt:
-            raise errors.IntegrityError(f"The receipt of part {receipt.number} is not for the bytes that are stored.")
-        stored.append(part)
-    return stored
-
-
-def _blocks_of_range(blocks: tuple[bytearray, ...], offset: int, size: int) -> Iterator[bytes]:
-    for block in blocks:
-        start, stop = min(offset, len(block)), min(offset + size, len(block))
-        for position in range(start, stop, MIB):
-            yield bytes(block[position : min(position + MIB, stop)])
-        offset, size = max(offset - len(block), 0), size - (stop - start)
 
 
 def _forget(block: memoryview) -> None:

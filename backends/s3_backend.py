@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 
@@ -21,30 +21,27 @@ from backends.base import (
     SessionInfo,
     further,
 )
-from backends.checksums import PREFIX, combine_crc32c, crc32c_text, crc32c_value
 from backends.errors import InvalidRequest, ObjectExists, SessionLost, Unavailable
 from backends.s3 import S3Options
+from backends.s3_answers import (
+    Opened,
+    listed_part,
+    object_info,
+    opened_of,
+    receipt_of,
+    session_info,
+    version_of,
+    whole_checksum,
+)
 from backends.s3_client import Client
 from backends.s3_errors import NoSuchObject
-from backends.s3_metadata import arguments_of, check_key, decode, headers_of, told_properties
+from backends.s3_metadata import arguments_of, check_key, headers_of
 from backends.s3_providers import PRESETS
 from backends.s3_sender import Put, Sender
 from backends.transport import BLOCK, verify
 
 LARGEST_COPY = 5 * GIB
 COPIED_AT_ONCE = 512 * MIB
-
-
-class _Opened(msgspec.Struct):
-    """What a session says. One that was found at the provider knows no plan, and can only be aborted or listed."""
-
-    key: str
-    upload_id: str
-    size: Annotated[int, msgspec.Meta(ge=0)] = 0
-    part_size: Annotated[int, msgspec.Meta(ge=1)] = 1
-    create_only: bool = False
-    checksum: str = ""
-    """How the provider sums this upload, as it confirmed it: `FULL_OBJECT`, `COMPOSITE` or not at all."""
 
 
 class S3Backend:
@@ -73,12 +70,12 @@ class S3Backend:
         if not answer.get("UploadId"):
             raise Unavailable("Cannot begin the upload: the provider's answer has no upload id.")
         kind = answer.get("ChecksumType", "COMPOSITE") if answer.get("ChecksumAlgorithm") == "CRC32C" else ""
-        opened = _Opened(key, answer["UploadId"], size, part_size, create_only, kind)
+        opened = Opened(key, answer["UploadId"], size, part_size, create_only, kind)
         session: Session = msgspec.to_builtins(opened)
         return session
 
     def put_part(self, session: Session, number: int, body: Body) -> Receipt:
-        opened = _opened(session)
+        opened = opened_of(session)
         parts.size_of(number, opened.size, opened.part_size)
         query = {"partNumber": str(number), "uploadId": opened.upload_id}
         arguments = {"PartNumber": number, "UploadId": opened.upload_id}
@@ -104,7 +101,7 @@ class S3Backend:
             key=key,
             size=body.size,
             etag=stored.etag,
-            version=_version(stored.version),
+            version=version_of(stored.version),
             checksum=stored.checksum or None,
             content_type=properties.content_type,
             metadata=properties.metadata,
@@ -116,14 +113,14 @@ class S3Backend:
 
         An answer without an ETag, such as the 200 with an empty body that some proxies give, is unclear: `Unavailable`.
         """
-        opened = _opened(session)
+        opened = opened_of(session)
         found = parts.in_order(receipts, size=opened.size, part_size=opened.part_size)
-        named = [_named(part, with_checksum=bool(opened.checksum)) for part in found]
-        arguments: dict[str, Any] = {"UploadId": opened.upload_id, "MultipartUpload": {"Parts": named}}
+        listed = [listed_part(part, with_checksum=bool(opened.checksum)) for part in found]
+        arguments: dict[str, Any] = {"UploadId": opened.upload_id, "MultipartUpload": {"Parts": listed}}
         if opened.create_only:
             arguments["IfNoneMatch"] = "*"
         whole = opened.checksum == "FULL_OBJECT"
-        extras = {"MpuObjectSize": opened.size, **_whole_checksum(found)} if whole else {}
+        extras = {"MpuObjectSize": opened.size, **whole_checksum(found)} if whole else {}
         answer = self._call("complete_multipart_upload", "complete the upload", extras, Key=opened.key, **arguments)
         if not answer.get("ETag"):
             raise Unavailable("Completing the upload was answered without an ETag: it is unclear whether it happened.")
@@ -134,7 +131,7 @@ class S3Backend:
         return info
 
     def abort(self, session: Session) -> None:
-        opened = _opened(session)
+        opened = opened_of(session)
         try:
             self._client.call("abort_multipart_upload", "abort the upload", Key=opened.key, UploadId=opened.upload_id)
         except (SessionLost, NoSuchObject):
@@ -146,31 +143,22 @@ class S3Backend:
             answer = self._call("head_object", "look at the object", {"ChecksumMode": "ENABLED"}, Key=key)
         except NoSuchObject:
             return None
-        return ObjectInfo(
-            key=key,
-            size=answer["ContentLength"],
-            etag=answer.get("ETag", "").strip('"') or None,
-            version=_version(answer.get("VersionId")),
-            checksum=_object_checksum(answer),
-            content_type=answer.get("ContentType"),
-            metadata=decode(answer.get("Metadata", {})),
-            properties=told_properties(answer),
-        )
+        return object_info(key, answer)
 
     def list_parts(self, session: Session) -> list[Receipt]:
-        opened = _opened(session)
+        opened = opened_of(session)
         named = {"Key": opened.key, "UploadId": opened.upload_id}
         markers = {"PartNumberMarker": "NextPartNumberMarker"}
         pages = self._pages("list_parts", "list the parts", markers, named)
         return sorted(
-            (_receipt(part) for page in pages for part in page.get("Parts", [])), key=lambda part: part.number
+            (receipt_of(part) for page in pages for part in page.get("Parts", [])), key=lambda part: part.number
         )
 
     def list_sessions(self, prefix: str = "") -> list[SessionInfo]:
         markers = {"KeyMarker": "NextKeyMarker", "UploadIdMarker": "NextUploadIdMarker"}
         pages = self._pages("list_multipart_uploads", "list open uploads", markers, {"Prefix": prefix})
         uploads = (upload for page in pages for upload in page.get("Uploads", []))
-        return [_session_info(upload) for upload in uploads if upload["Key"].startswith(prefix)]
+        return [session_info(upload) for upload in uploads if upload["Key"].startswith(prefix)]
 
     def read_range(self, key: str, offset: int, size: int) -> Iterator[bytes]:
         check_key(key)
@@ -232,9 +220,9 @@ class S3Backend:
     ) -> None:
         size = max(COPIED_AT_ONCE, 5 * MIB)
         session = self.begin(key, size=found.size, part_size=size, properties=properties, create_only=create_only)
-        opened = _opened(session)
+        opened = opened_of(session)
         try:
-            named = []
+            copied = []
             for number in range(1, parts.count(found.size, size) + 1):
                 first = (number - 1) * size
                 last = first + parts.size_of(number, found.size, size) - 1
@@ -243,11 +231,11 @@ class S3Backend:
                     "upload_part_copy", f"copy part {number}", Key=key, UploadId=opened.upload_id, PartNumber=number,
                     CopySource=place, CopySourceIfMatch=f'"{found.etag}"', **ranged,
                 )  # fmt: skip
-                named.append({"PartNumber": number, "ETag": answer["CopyPartResult"]["ETag"]})
+                copied.append({"PartNumber": number, "ETag": answer["CopyPartResult"]["ETag"]})
             condition = {"IfNoneMatch": "*"} if create_only else {}
             self._client.call(
                 "complete_multipart_upload", "complete the copy", Key=key, UploadId=opened.upload_id,
-                MultipartUpload={"Parts": named}, **condition,
+                MultipartUpload={"Parts": copied}, **condition,
             )  # fmt: skip
         except BaseException:
             self.abort(session)
@@ -282,53 +270,3 @@ class S3Backend:
             if not page.get("IsTruncated") or following in ({}, position):
                 return
             position = following
-
-
-def _opened(session: Session) -> _Opened:
-    try:
-        return msgspec.convert(session, _Opened)
-    except msgspec.ValidationError as error:
-        raise InvalidRequest(f"This is no session of an S3 upload: {error}.") from None
-
-
-def _named(part: Receipt, *, with_checksum: bool) -> dict[str, Any]:
-    named: dict[str, Any] = {"PartNumber": part.number, "ETag": f'"{part.etag}"'}
-    if with_checksum and part.checksum:
-        named["ChecksumCRC32C"] = part.checksum.removeprefix(PREFIX)
-    return named
-
-
-def _whole_checksum(found: list[Receipt]) -> dict[str, str]:
-    """The CRC32C of the object from those of its parts, if all are known: then S3 verifies the whole as well."""
-    whole = 0
-    for part in found:
-        crc = crc32c_value(part.checksum)
-        if crc is None:
-            return {}
-        whole = combine_crc32c(whole, crc, part.size)
-    return {"ChecksumCRC32C": crc32c_text(whole).removeprefix(PREFIX)}
-
-
-def _object_checksum(answer: Mapping[str, Any]) -> str | None:
-    """The CRC32C of the whole object. A composite one (`…-7`) is a checksum of checksums and says nothing to others."""
-    crc = answer.get("ChecksumCRC32C")
-    if not crc or "-" in crc or answer.get("ChecksumType") == "COMPOSITE":
-        return None
-    return f"{PREFIX}{crc}"
-
-
-def _version(value: str | None) -> str | None:
-    """A bucket without versioning has none; some servers call it `null`."""
-    return None if value in (None, "", "null") else value
-
-
-def _receipt(part: Mapping[str, Any]) -> Receipt:
-    crc = part.get("ChecksumCRC32C")
-    return Receipt(part["PartNumber"], part["Size"], part["ETag"].strip('"'), f"{PREFIX}{crc}" if crc else "")
-
-
-def _session_info(upload: Mapping[str, Any]) -> SessionInfo:
-    begun = upload.get("Initiated")
-    started_at_ms = int(begun.timestamp() * 1000) if begun else None
-    session: Session = {"key": upload["Key"], "upload_id": upload["UploadId"]}
-    return SessionInfo(upload["Key"], upload["UploadId"], started_at_ms, session)

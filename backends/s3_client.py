@@ -11,8 +11,6 @@ fork.
 from __future__ import annotations
 
 import copy
-import os
-import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
@@ -20,6 +18,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 from backends import s3_errors
 from backends.base import Body
 from backends.errors import AccessDenied, BackendError, CredentialsExpired
+from backends.per_process import PerProcess
 from backends.s3 import S3Options
 from backends.s3_providers import PRESETS
 from backends.transport import CONNECTIONS, Answer, Transport
@@ -33,12 +32,11 @@ class Client:
 
     def __init__(self, options: S3Options) -> None:
         self._options = options
-        self._connections: dict[int, _Connection] = {}
-        self._locks: dict[int, threading.Lock] = {}
+        self._connections = PerProcess(self._connect)
 
     def call(self, method: str, doing: str, **arguments: Any) -> dict[str, Any]:
         """The S3 operation `method` on the bucket, tried once; `doing` says in words what it is for."""
-        connection = self._connection()
+        connection = self._connections.get()
         try:
             answer: dict[str, Any] = connection.fs.call_s3(method, Bucket=self._options.bucket, **arguments)
             return answer
@@ -49,13 +47,13 @@ class Client:
         self, key: str, query: Mapping[str, str], headers: Mapping[str, str], body: Body, doing: str, *, md5: bool
     ) -> Answer:
         """PUT `body` with a signed request; any answer but a success is raised."""
-        connection = self._connection()
+        connection = self._connections.get()
         target, signed = connection.sign("PUT", key, query, headers)
         return self._checked(connection.transport.send("PUT", target, signed, body, md5=md5), connection, doing)
 
     def get(self, key: str, headers: Mapping[str, str], doing: str) -> tuple[Answer, Iterator[bytes]]:
         """GET the object; the blocks are to be read to the end."""
-        connection = self._connection()
+        connection = self._connections.get()
         target, signed = connection.sign("GET", key, {}, headers)
         answer, blocks = connection.transport.fetch(target, signed)
         return self._checked(answer, connection, doing), blocks
@@ -66,7 +64,7 @@ class Client:
 
     def presign(self, key: str, expires_seconds: int) -> str:
         """An address for GET that ends by itself."""
-        return self._connection().presign(key, expires_seconds)
+        return self._connections.get().presign(key, expires_seconds)
 
     def reaches(self, other: Client) -> bool:
         """Whether both are at one provider with one identity, so that it can copy between their buckets."""
@@ -75,7 +73,7 @@ class Client:
         return all(getattr(mine, name) == getattr(theirs, name) for name in identity)
 
     def close(self) -> None:
-        connection = self._connections.pop(os.getpid(), None)
+        connection = self._connections.take()
         if connection is not None:
             connection.close()
 
@@ -86,24 +84,16 @@ class Client:
 
     def _noticed(self, error: BackendError, connection: _Connection) -> BackendError:
         """After expired credentials the next call starts with fresh ones; calls under way keep what they have."""
-        if isinstance(error, CredentialsExpired) and self._connections.get(os.getpid()) is connection:
-            self._connections.pop(os.getpid(), None)
+        if isinstance(error, CredentialsExpired):
+            self._connections.forget(connection)
         return error
 
-    def _connection(self) -> _Connection:
-        pid = os.getpid()
-        connection = self._connections.get(pid)
-        if connection is not None:
-            return connection
-        # One lock per process: a fork may copy the parent's while another of its threads holds it.
-        with self._locks.setdefault(pid, threading.Lock()):
-            if pid not in self._connections:
-                try:
-                    self._connections[pid] = _Connection(self._options)
-                except Exception as error:
-                    where = self._options.endpoint_url or "the provider"
-                    raise s3_errors.from_exception(error, f"connect to {where}", where) from None
-            return self._connections[pid]
+    def _connect(self) -> _Connection:
+        try:
+            return _Connection(self._options)
+        except Exception as error:
+            where = self._options.endpoint_url or "the provider"
+            raise s3_errors.from_exception(error, f"connect to {where}", where) from None
 
 
 class _Connection:

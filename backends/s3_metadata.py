@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from email.errors import HeaderParseError
 from email.header import decode_header
@@ -12,6 +11,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
+from backends import header_texts
 from backends.base import JSON, Properties
 from backends.errors import InvalidRequest
 
@@ -43,7 +43,7 @@ LARGEST = 2048
 
 def encode(metadata: Mapping[str, str]) -> dict[str, str]:
     """Names in lower case, and values as S3 keeps them; raises `InvalidRequest` for what cannot be kept."""
-    kept = {_name(name): _value(value) for name, value in metadata.items()}
+    kept = {_name(name): header_texts.carried(value) for name, value in metadata.items()}
     if len(kept) < len(metadata):
         raise InvalidRequest("S3 keeps metadata names in lower case, and two of the names then are the same.")
     size = sum(len(name) + len(value) for name, value in kept.items())
@@ -133,28 +133,14 @@ def check_key(key: str) -> None:
         raise InvalidRequest("An S3 key is a text that is not empty and has no control characters.")
     if any(segment in (".", "..") for segment in key.split("/")):
         raise InvalidRequest("An S3 key has no part that is '.' or '..'.")
-    if len(_utf8(key)) > 1024:
-        raise InvalidRequest(f"The key has {len(_utf8(key))} bytes; S3 takes 1024.")
-
-
-def _utf8(text: str) -> bytes:
-    try:
-        return text.encode()
-    except UnicodeEncodeError:
-        raise InvalidRequest("A lone surrogate is no text.") from None
+    if len(header_texts.utf8(key)) > 1024:
+        raise InvalidRequest(f"The key has {len(header_texts.utf8(key))} bytes; S3 takes 1024.")
 
 
 def _name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise InvalidRequest(f"{name[:60]!r} is no metadata name: letters, digits, '.', '_' and '-' are.")
     return name.lower()
-
-
-def _value(value: str) -> str:
-    # Servers and signatures trim spaces and fold runs of them, so only single inner spaces survive unencoded.
-    if value.isascii() and value.isprintable() and value == " ".join(value.split()) and "=?" not in value:
-        return value
-    return f"=?utf-8?b?{b64encode(_utf8(value)).decode()}?="
 
 
 def _text(value: str) -> str:

@@ -20,7 +20,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast
@@ -33,7 +33,7 @@ from urllib3.exceptions import TimeoutError as PoolTimeoutError
 
 from backends.base import MIB, Body
 from backends.checksums import crc32c
-from backends.errors import ConnectionFailed, IntegrityError, ShortBody, TimedOut, TransientError
+from backends.errors import ConnectionFailed, IntegrityError, ShortBody, TimedOut, TransientError, Unavailable
 from backends.tracing import traceparent
 
 BLOCK = MIB
@@ -198,6 +198,16 @@ def source_changed() -> IntegrityError:
         "The bytes to send no longer have the CRC32C that was computed when they were received; the part was not sent.",
         code="source_corrupt",
     )
+
+
+def whole(blocks: Iterable[bytes], most: int, doing: str) -> bytes:
+    """A document of any sensible length, of at most about `most` bytes."""
+    found = bytearray()
+    for block in blocks:
+        found += block
+        if len(found) > most:
+            raise Unavailable(f"Cannot {doing}: the provider's answer does not end.")
+    return bytes(found)
 
 
 def retry_after(headers: Mapping[str, str], now: float | None = None) -> float | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 import msgspec
 
 from backends.errors import ConnectionFailed
-from backends.web import Answer
+from backends.web_answer import Answer
 from engine.errors import EngineError, SourceCorrupt
 from engine.models import Source
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from backends.addresses import place_of
-from backends.web import Answer
+from backends.web_answer import Answer
 from engine import content_types, keys, leases
 from engine.announced import wanted_digests
 from engine.attributes import fault_of_content_type

@@ -36,7 +36,8 @@ from engine.tombstones import Tombstones
 from engine.work import Outcome, Source
 
 if TYPE_CHECKING:
-    from backends.web import Answer, Web
+    from backends.web import Web
+    from backends.web_answer import Answer
 
 ABILITIES = (PutsWhole, ListsParts, ListsSessions, ReadsRanges, DeletesObjects)
 SOURCES_KEPT = 64
@@ -187,7 +188,8 @@ class Runtime:
 
     def fetch(self, source: JobSource, headers: Mapping[str, str]) -> Answer:
         """Asks a web server for a source. Raises EngineError, or a TransientError."""
-        from backends.web import Web, WebRefusal
+        from backends.web import Web
+        from backends.web_answer import WebRefusal
 
         with self._lock:
             if self._web is None:

@@ -13,7 +13,8 @@ import msgspec
 from backends import checksums, errors
 from backends.base import MIB, Backend, Body, ObjectInfo, Properties, Receipt, Session, SessionInfo
 from backends.body import BytesBody
-from backends.memory import MemoryBackend, StoredPart
+from backends.memory import MemoryBackend
+from backends.memory_space import StoredPart
 from tests.backends.distant import DistantBackend
 
 LARGEST = 64 * MIB

@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 
-from backends import web as module
+from backends import web_answer, web_connections
 from backends.addresses import Rules
 from backends.credentials import Credential
 from backends.errors import BackendError, ConnectionFailed, Throttled, TimedOut, TransientError, Unavailable
-from backends.web import Web, WebRefusal
+from backends.web import Web
+from backends.web_answer import WebRefusal
 from tests import servers
 from tests.web import Page, WebServer
 
@@ -156,14 +157,14 @@ def test_headers_that_break_off(make_web: MakeWeb, said: bytes) -> None:
 
 
 def test_a_body_that_crawls(web: Web, server: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PATIENCE_SECONDS", -1.0)
-    monkeypatch.setattr(module, "SLOWEST_BYTES_PER_SECOND", 1 << 60)
+    monkeypatch.setattr(web_answer, "PATIENCE_SECONDS", -1.0)
+    monkeypatch.setattr(web_answer, "SLOWEST_BYTES_PER_SECOND", 1 << 60)
     with pytest.raises(TimedOut):
         read(web, f"{server.url}/film")
 
 
 def test_headers_that_trickle_for_ever(make_web: MakeWeb, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "HEADER_SECONDS", 0.2)
+    monkeypatch.setattr(web_connections, "HEADER_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         over = threading.Event()
 

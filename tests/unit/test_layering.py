@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -234,6 +235,13 @@ def test_effects_do_not_know_who_orchestrates_them(name: str) -> None:
         told(path, found, "it stands above") for module, found in engine_imports(path) if module not in PURE | EFFECTS
     ]
     assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize(("layer", "modules"), [("pure", PURE), ("effects", EFFECTS)])
+def test_the_document_names_the_modules_of_a_layer(layer: str, modules: set[str]) -> None:
+    lines = (ROOT / "docs/architecture.md").read_text(encoding="utf-8").splitlines()
+    row = next(line for line in lines if line.startswith(f"| {layer} |"))
+    assert set(re.findall(r"`(\w+)`", row)) == modules
 
 
 def test_redis_keys_are_known_to_the_ledger_alone() -> None:
