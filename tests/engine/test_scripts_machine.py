@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import hypothesis.strategies as st
+import msgspec
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import (
     Bundle,
@@ -185,8 +186,8 @@ class LedgerMachine(RuleBasedStateMachine):
         return self._hash(f"t:{held.transfer}:fences").get(str(held.number)) == held.fence.encode()
 
     def _failed(self, transfer: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.books.parts(transfer)["failed"]
-        return found
+        rows: Any = self.server.twin.execute("LRANGE", f"{PREFIX}t:{transfer}:failed", 0, -1)
+        return [msgspec.json.decode(row) for row in rows]
 
     def _go_on(self, held: Lease, lane: str, mint: int, count: int) -> None:
         if lane:
