@@ -111,10 +111,9 @@ def begun_long_ago(folder: Path, key: str, days: int = 30) -> Path:
     """An upload that a local destination in `folder` began so many days ago and did not end."""
     (folder.parent / "begun.toml").write_text(f'[destinations.there]\nbackend = "local"\nroot = "{folder}"\n')
     backend = load(folder.parent / "begun.toml", {}).destinations["there"].build()
-    before = set(folder.rglob("*"))
     backend.put_part(backend.begin(key, size=1, part_size=1, properties=Properties()), 1, BytesBody(b"x"))
     backend.close()
-    (made,) = (path for path in set(folder.rglob("*")) - before if path.is_file())
+    (made,) = folder.rglob(f".{Path(key).name}.*")
     begun = int((time.time() - days * 86400) * 1000)
     # The name holds an id, which begins with the time.
     return made.rename(made.with_name(re.sub(r"[0-9a-f]{12}(?=[0-9a-f]{8}\.bucketline)", f"{begun:012x}", made.name)))
