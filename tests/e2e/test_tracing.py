@@ -88,7 +88,10 @@ def collector() -> Iterator[Collector]:
 def test_a_collector_gets_one_trace_of_api_and_worker(
     make_stack: MakeStack, provider: Provider, collector: Collector
 ) -> None:
-    tracing = {"BUCKETLINE_TRACING": "otlp", "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
+    (block,) = [one for one in documents.blocks("docs/tracing.md") if one.language == "sh"]
+    (exports,) = [line for line in block.text.splitlines() if line.startswith("export ")]
+    tracing = dict(re.findall(r"(\w+)=(\S+)", exports.replace("http://collector.internal:4318", collector.url)))
+    assert tracing == {"BUCKETLINE_TRACING": "otlp", "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
     tracing["OTEL_BSP_SCHEDULE_DELAY"] = "200"
     stack = make_stack('default = "s3"\n' + provider.table("s3"), **tracing).start()
     headers = {"traceparent": TRACEPARENT}
@@ -110,7 +113,7 @@ Step = tuple[str, str, str]
 
 
 def tree(spans: list[tuple[str, Span]]) -> set[Step]:
-    """What came of the trace. Where an answer was late or lost, a step looks first at what there is: that is left out."""
+    """What came of the trace, but for the looks at what there is: a step begins so where an answer was late or lost."""
     mine = [span for _, span in list(spans) if span.trace_id.hex() == TRACE]
     names = {span.span_id: span.name for span in mine}
     kinds = {number: name.removeprefix("SPAN_KIND_").lower() for name, number in Span.SpanKind.items()}
