@@ -113,7 +113,7 @@ def begun_long_ago(folder: Path, key: str, days: int = 30) -> Path:
     backend = load(folder.parent / "begun.toml", {}).destinations["there"].build()
     backend.put_part(backend.begin(key, size=1, part_size=1, properties=Properties()), 1, BytesBody(b"x"))
     backend.close()
-    (made,) = folder.rglob(f".{key}.*")  # a key of its own: other uploads begin and end here meanwhile
+    (made,) = folder.rglob(f".{Path(key).name}.*")
     begun = int((time.time() - days * 86400) * 1000)
     # The name holds an id, which begins with the time.
     return made.rename(made.with_name(re.sub(r"[0-9a-f]{12}(?=[0-9a-f]{8}\.bucketline)", f"{begun:012x}", made.name)))

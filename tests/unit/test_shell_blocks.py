@@ -9,14 +9,13 @@ import re
 import subprocess
 import tomllib
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 import jsonschema
 import pytest
 import yaml
 
-from bucketline.cli import build, parse
+from bucketline.cli import parse
 from bucketline.exits import Failure
 from tests import documents, shell
 from tests.documents import ROOT, Block
@@ -95,7 +94,7 @@ def _curl(words: list[str]) -> None:
     method = options.get("-X", next((METHODS[word] for word in words if word in METHODS), "get")).lower()
     path = _template(address.path)
     operation = reference()["paths"][path][method]
-    assert {name for name, _ in parse_qsl(address.query)} <= set(_parameters(operation))
+    assert {name for name, _ in parse_qsl(address.query)} <= set(parameters(operation))
     body = options.get("--json", options.get("-d"))
     if body is not None:
         jsonschema.validate(json.loads(body), schema_of(method, path))
@@ -108,7 +107,10 @@ def _template(path: str) -> str:
     return str(found[0])
 
 
-def _parameters(operation: Json) -> Iterator[str]:
+def parameters(operation: Json) -> Iterator[str]:
+    """The names of what may stand in the query."""
+    for way in operation.get("security", ()):
+        yield from way.keys() & {"access_token"}
     shared = reference()["components"]["parameters"]
     for one in operation.get("parameters", ()):
         found = shared[one["$ref"].rpartition("/")[2]] if "$ref" in one else one
@@ -119,30 +121,6 @@ def _parameters(operation: Json) -> Iterator[str]:
 CHECKS = {
     "bucketline": _bucketline, "make": _make, "pip": _pip, "cp": _copy, "docker-compose": _compose, "curl": _curl,
 }  # fmt: skip
-
-
-# -- in sentences -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("path", documents.documents(), ids=lambda path: str(path.relative_to(ROOT)))
-def test_commands_in_sentences_are_made_of_words_that_there_are(path: Path) -> None:
-    """They are shortened: `bucketline put --resumable FILE…` names a command and an option, and no file."""
-    for code in re.findall(r"`([^`\n]+)`", documents.without_blocks(path.read_text(encoding="utf-8"))):
-        words = code.split()
-        if words[0] == "bucketline":
-            _known_words(words[1:])
-        elif words[0] in ("pip", "docker-compose") and "…" not in code and words[1] not in ("logs", "down", "build"):
-            for command in shell.commands(code):
-                CHECKS[words[0]](command)
-
-
-def _known_words(words: list[str]) -> None:
-    """A command and options of it."""
-    parser, parsers = build()
-    named = [word for word in words if not word.startswith("-") and word != "COMMAND"][:1]
-    assert not named or named[0] in parsers, words
-    known = {word for one in [parser, *(parsers[name] for name in named)] for word in one._option_string_actions}
-    assert {word for word in words if word.startswith("-")} <= known, words
 
 
 # -- it bites ---------------------------------------------------------------------------------------------------------
