@@ -12,6 +12,7 @@ import msgspec
 from backends.sizes import parse_size
 from bucketline.cli import say, settings_for
 from bucketline.exits import FAILED, FINE, USAGE, Failure
+from bucketline.report import human_size
 from bucketline.serve import redis_away, with_redis
 from bucketline.talk import print_json
 from bucketline.words import nearest
@@ -80,7 +81,7 @@ def _list(arguments: argparse.Namespace, settings: Settings) -> int:
         for one in found:
             print_json(_view(one.key, one.state, one.jobs))
         return FINE
-    rows = [("ID", "STATE", "NAME", "SCOPES", "DESTINATIONS", "PREFIXES", "EXPIRES", "JOBS")]
+    rows = [("ID", "STATE", "NAME", "SCOPES", "DESTINATIONS", "PREFIXES", "LIMITS", "EXPIRES", "JOBS")]
     for one in found:
         grant = one.key.grant
         rows.append(
@@ -91,6 +92,7 @@ def _list(arguments: argparse.Namespace, settings: Settings) -> int:
                 ",".join(grant.scopes),
                 ",".join(grant.destinations) or "all",
                 ",".join(grant.prefixes) or "all",
+                _limits(one.key),
                 _moment(one.key.expires_ms) or "never",
                 str(one.jobs),
             )
@@ -100,6 +102,17 @@ def _list(arguments: argparse.Namespace, settings: Settings) -> int:
     else:
         say("there are no keys but BUCKETLINE_API_KEY; `bucketline keys add NAME` makes one")
     return FINE
+
+
+def _limits(key: Any) -> str:
+    size, quotas = key.grant.max_size, key.quotas
+    told = (
+        size and f"{human_size(size)} a file",
+        quotas.bytes_per_day and f"{human_size(quotas.bytes_per_day)} a day",
+        quotas.requests_per_minute and f"{quotas.requests_per_minute} a minute",
+        quotas.jobs and f"{quotas.jobs} jobs",
+    )
+    return ", ".join(filter(None, told)) or "none"
 
 
 def _revoke(arguments: argparse.Namespace, settings: Settings) -> int:

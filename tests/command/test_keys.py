@@ -72,6 +72,7 @@ def test_everything_that_a_key_may_be_told(command: Command) -> None:
     assert listed["quotas"] == {"requests_per_minute": 60, "bytes_per_day": 1 << 40, "jobs": 9}
     assert (listed["state"], listed["unfinished_jobs"]) == ("active", 0)
     assert listed["expires_at"] > listed["created_at"]
+    assert "  5.0 GiB a file, 1.0 TiB a day, 60 a minute, 9 jobs  " in command("keys", "list").out
 
 
 def test_a_revoked_key_stays_in_the_list(command: Command) -> None:
