@@ -36,7 +36,7 @@ $(STAMP):
 	  { echo 'Bucketline needs Python 3.11 or newer; `make PYTHON=python3.12 setup` names another one.' >&2; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
 	  { echo 'Python has no venv module here; on Debian: apt-get install python3-venv' >&2; exit 1; }
-	@echo 'making $(VENV): a minute or two, and nothing is shown meanwhile'
+	@echo 'making $(VENV): this takes some minutes, in which nothing is shown'
 	$(PYTHON) -m venv --clear $(VENV)
 	$(PIP) install --quiet --require-hashes --no-deps -r constraints.txt
 	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
