@@ -54,6 +54,10 @@ class _Failed(Exception):
     """A step failed, and is on record."""
 
 
+class _Misreported(Exception):
+    """The bytes are right, and what the store says of them is not."""
+
+
 class _Work:
     def __init__(self, destination: Destination) -> None:
         self.steps: list[Step] = []
@@ -113,7 +117,7 @@ class _Work:
         # A job believes what the store reports: a store that reports nonsense would have every large file fail.
         told, right = info.checksum or "", checksums.crc32c_text(checksums.crc32c(data))
         if told.startswith(checksums.PREFIX) and told != right:
-            raise IntegrityError(
+            raise _Misreported(
                 f"the store reports {told} for bytes that it gives back rightly, and that have {right}; "
                 'with `checksum = "none"` (s3) it is not asked, and objects are read back'
             )
@@ -138,6 +142,9 @@ class _Work:
             result = work()
         except BackendError as error:
             self.steps.append(Step(name, False, f"{error.title}: {error.detail}", time.monotonic() - started))
+            raise _Failed from error
+        except _Misreported as error:
+            self.steps.append(Step(name, False, str(error), time.monotonic() - started))
             raise _Failed from error
         except Exception as error:
             # An SDK that is not installed, a bug of a third-party backend: a failed check, not a crash of the checker.

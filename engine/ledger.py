@@ -128,6 +128,18 @@ class Ledger:
         self.client.close()
 
 
+class _Pool(redis.asyncio.ConnectionPool):
+    """Looks at a connection before it is handed out. redis-py sees one that was closed, and not one that was reset, as
+    a Redis that was killed leaves them: each would cost a request when it is back.
+    """
+
+    async def ensure_connection(self, connection: Any) -> None:
+        reader = getattr(connection, "_reader", None)
+        if reader is not None and reader.exception() is not None:
+            await connection.disconnect(nowait=True)
+        await super().ensure_connection(connection)
+
+
 class AsyncLedger:
     """Runs operations on an asynchronous connection pool. No call takes longer than `timeout_seconds`, which includes
     the wait for a connection where there is a crowd.
@@ -138,7 +150,7 @@ class AsyncLedger:
         self.timeout_seconds = timeout_seconds
         self._answered_at = float("-inf")
         self._turns = asyncio.Semaphore(CALLS_AT_ONCE)
-        self.client: redis.asyncio.Redis = redis.asyncio.Redis.from_url(
+        pool = _Pool.from_url(
             url,
             socket_timeout=None,  # every call has its own limit below; one that waits for events outlasts any fixed one
             socket_connect_timeout=timeout_seconds,
@@ -146,6 +158,7 @@ class AsyncLedger:
             max_connections=CONNECTIONS,
             protocol=3,
         )
+        self.client: redis.asyncio.Redis = redis.asyncio.Redis.from_pool(pool)
 
     async def run(self, operation: Operation[T]) -> T:
         code = script(operation.script)

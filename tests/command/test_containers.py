@@ -120,6 +120,21 @@ def test_what_the_services_name_is_there(checkout: Path, services: dict[str, Any
     assert {name for name in offered if name.startswith("BUCKETLINE_")} <= set(engine_config._VARIABLES)
 
 
+def test_a_configuration_of_ones_own_and_tls_as_the_how_to_says(checkout: Path, tmp_path: Path) -> None:
+    shutil.copytree(checkout, tmp_path / "copy")
+    override = documents.block("docs/how-to/compose.md", "override")
+    (tmp_path / "copy/docker-compose.override.yml").write_text(override)
+    command = [program("docker-compose"), "--profile", "proxy", "config"]
+    environ = {**os.environ, "CONFIG": "./config"}
+    done = subprocess.run(command, cwd=tmp_path / "copy", env=environ, stdout=subprocess.PIPE, timeout=60, check=True)
+    found = yaml.safe_load(done.stdout)["services"]
+    assert {port["target"] for port in found["proxy"]["ports"]} == {8080, 443}
+    for name in ("api", "worker"):
+        assert f"{tmp_path}/copy/config:/etc/bucketline:ro" in found[name]["volumes"]
+    listens = re.search(r"# (listen 443 ssl;)\s+# (ssl_\S+).*\s+# (ssl_\S+)", (ROOT / "deploy/nginx.conf").read_text())
+    assert listens is not None, "the three lines"
+
+
 def test_the_image_runs_without_root_and_with_the_tested_versions() -> None:
     lines = (ROOT / "Dockerfile").read_text().splitlines()
     final = lines[max(number for number, line in enumerate(lines) if line.startswith("FROM")) :]
@@ -192,7 +207,9 @@ def native(services: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -
     redis_port, api_port, proxy_port = free_port(), free_port(), free_port()
     (here / "data").mkdir()
     config = here / "plugins.toml"
-    config.write_text((ROOT / "deploy/plugins.toml").read_text().replace("/var/lib/bucketline", str(here / "data")))
+    config.write_text(
+        (ROOT / "deploy/config/plugins.toml").read_text().replace("/var/lib/bucketline", str(here / "data"))
+    )
 
     def here_for(text: str) -> str:
         places = {

@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import msgspec
 import pytest
@@ -288,3 +289,13 @@ async def test_waiting_for_events_ends_with_the_first(ledger: Ledger, redis_url:
 async def test_waiting_for_events_longer_than_any_other_call_takes_is_no_outage(redis_url: str) -> None:
     async with door(redis_url, timeout_seconds=1.0) as found:
         assert await found.events("feed", "$", block_ms=1100) == []
+
+
+async def test_a_connection_that_was_reset_meanwhile_costs_nobody_a_call(redis_url: str) -> None:
+    """A killed Redis leaves such ones: each would refuse a request, though Redis is back."""
+    async with door(redis_url) as found:
+        await found.bounds("feed")
+        kept: Any = found.client.connection_pool
+        for connection in kept._available_connections:
+            connection._reader.set_exception(ConnectionResetError(104, "reset"))
+        assert await found.bounds("feed") == ("0-0", "0-0")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 import yaml
 
 from engine.measures import MEASURES
-from tests import monitoring
+from tests import documents, monitoring
 from tests.servers import program
 
 
@@ -33,6 +34,12 @@ def samples() -> dict[str, set[str]]:
 
 def test_the_rules_are_rules() -> None:
     assert f"{len(monitoring.rules())} rules found" in promtool("check", "rules", monitoring.ALERTS)
+
+
+def test_what_to_do_at_each_alert_is_written_down() -> None:
+    section = documents.read("docs/operations.md").partition("## At an alert\n")[2].partition("\n## ")[0]
+    told = re.findall(r"`(Bucketline\w+)`", "".join(line.split("|")[1] for line in section.splitlines() if "|" in line))
+    assert set(told) == {rule["alert"] for rule in monitoring.rules()}
 
 
 def test_each_alert_rings_when_it_should_and_else_is_quiet() -> None:
