@@ -54,6 +54,10 @@ class _Failed(Exception):
     """A step failed, and is on record."""
 
 
+class _Unfit(PermanentError):
+    title = "The plug-in is at fault"
+
+
 class _Work:
     def __init__(self, destination: Destination) -> None:
         self.steps: list[Step] = []
@@ -77,7 +81,7 @@ class _Work:
     def _build(self) -> Backend:
         backend = self._destination.build()
         if found := backend_faults(backend):
-            raise PermanentError("; ".join(found))
+            raise _Unfit("; ".join(found))
         return backend
 
     def _prove(self, backend: Backend) -> None:

@@ -81,4 +81,4 @@ def test_what_is_no_backend_is_told_as_such(tmp_path: Path, monkeypatch: pytest.
     result = result_of(tmp_path, 'backend = "memory"')
     [step] = result.steps
     assert not result.ok
-    assert "object is no backend: it lacks begin, put_part, " in step.detail
+    assert step.detail.startswith("The plug-in is at fault: object is no backend: it lacks begin, put_part, ")
