@@ -104,9 +104,17 @@ def read_destination(name: str, table: dict[str, Any], around: Surroundings) -> 
         concurrency=limits.concurrency,
         faults=rehearsal,
     )
-    for option, text in made.object_faults("x", properties):
-        faults.add(f"{place} {'prefix' if option == 'key' else f'properties.{option}'}", text)
+    _check_objects(made, place, faults)
     return None if len(faults.found) > before else made
+
+
+def _check_objects(made: Destination, place: str, faults: FaultList) -> None:
+    """Whether the plug-in would refuse every object: for its prefix, or for what the table has them stored with."""
+    try:
+        for option, text in made.object_faults("x", made.properties):
+            faults.add(f"{place} {'prefix' if option == 'key' else f'properties.{option}'}", text)
+    except Exception as error:
+        faults.add(f"{place} backend", f"backend {made.backend!r}: {failure(error, made.plugin, made.options)}")
 
 
 def _plugin(name: Any, place: str, faults: FaultList) -> Plugin | None:

@@ -113,6 +113,7 @@ def test_an_error_of_a_plug_in_is_told_with_its_place_and_without_a_secret() -> 
         ({"capabilities": lambda self, options: {}}, "capabilities gives dict, not Capabilities"),
         ({"capabilities": lambda self, options: 1 / 0}, "ZeroDivisionError: division by zero (test_plugins.py, line "),
         ({"url": lambda self, options, key: None}, "url gives no text"),
+        ({"object_faults": lambda self, options, key, properties: [1]}, "TypeError: cannot unpack"),
     ],
 )
 def test_a_bug_of_a_plug_in_is_a_fault_of_the_file_that_names_it(
