@@ -23,7 +23,8 @@ TIB = 1024 * GIB
 
 JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 Session: TypeAlias = dict[str, JSON]
-"""An open multipart upload. Only the backend that made it looks inside; it survives JSON and other processes."""
+"""An open multipart upload. Only the backend that made it looks inside; it survives JSON and other processes, and is
+kept in the ledger: it holds no secret."""
 
 
 class Body(Protocol):
@@ -119,7 +120,7 @@ class Receipt(msgspec.Struct, frozen=True):
     size: int
     etag: str = ""
     checksum: str = ""
-    """For example `crc32c:yZRlqg==`, as told or confirmed by the provider; empty when it says nothing."""
+    """For example `crc32c:yZRlqg==` (`checksums.crc32c_text`), as told or confirmed by the provider; else empty."""
 
 
 class ObjectInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,7 +131,7 @@ class ObjectInfo(msgspec.Struct, frozen=True, kw_only=True):
     etag: str | None = None
     version: str | None = None
     checksum: str | None = None
-    """The checksum of the whole object (`crc32c:…` or `sha256:…`), when the provider tells one."""
+    """Of the whole object (`crc32c:…` or `sha256:<hex>`, in no other spelling), when the provider tells one."""
     read_back: bool = False
     """The provider tells no checksum: this one was computed by reading back what is stored."""
     size_is_enough: bool = False
@@ -153,7 +154,8 @@ class SessionInfo(msgspec.Struct, frozen=True):
 class Backend(Protocol):
     """Where objects go. Every method may be called from many threads, and raises nothing but `BackendError`.
 
-    Keys are opaque text and are stored byte for byte; a key that the store cannot hold is an `InvalidRequest`.
+    Keys are opaque text and are stored byte for byte; a key that the store cannot hold is an `InvalidRequest`, also one
+    that is no valid Unicode. A part may have `max_part` bytes, and each thread sends one: they are not held in memory.
     """
 
     @property
@@ -204,7 +206,7 @@ class Backend(Protocol):
 
 @runtime_checkable
 class PutsWhole(Protocol):
-    """Stores a small object with one call, without a session."""
+    """Stores an object of one part with one call, without a session. `backends.whole` is for stores that do no more."""
 
     def put_whole(
         self,

@@ -14,9 +14,10 @@ import msgspec
 from backends import registry
 from backends.base import KIB, TIB, Capabilities, Plugin, Properties
 from backends.expansion import expand, has_reference
-from backends.faults import FaultList, suggestion
+from backends.faults import FaultList
 from backends.narrowing import narrow
 from backends.options import convert, read_options
+from backends.plugins import COMMON_KEYS, claim_faults, failure
 from backends.registry import Destination
 from backends.rehearsal import RehearsalFaults
 from backends.sizes import format_size, parse_size
@@ -30,7 +31,6 @@ SECRET_NAME = re.compile(r"(?i)pass(word|wd|phrase|code)?$|secret|token|^auth$|^
 _LARGEST_SECRET = 64 * KIB
 _UNKNOWN = Capabilities(max_part=5 * TIB)
 """Stands in for capabilities that cannot be asked for, because the options are wrong; it finds no fault of its own."""
-_COMMON = ("backend", "prefix", "key_template", "limits", "capabilities", "properties", "faults")
 
 
 @dataclass(frozen=True)
@@ -75,14 +75,16 @@ def read_destination(name: str, table: dict[str, Any], around: Surroundings) -> 
     expanded = expand(table, around.environ, faults, place)
     if len(faults.found) > before:
         return None  # what is wrong with a value that could not be put in would only confuse
-    own = {key: value for key, value in expanded.items() if key not in _COMMON}
+    own = {key: value for key, value in expanded.items() if key not in COMMON_KEYS}
     own = _with_secret_files(own, plugin, place, around)
-    options = read_options(own, plugin.Options, place=place, folder=around.folder, faults=faults, common=_COMMON)
+    options = read_options(own, plugin.Options, place=place, folder=around.folder, faults=faults, common=COMMON_KEYS)
     capabilities = _UNKNOWN
     if options is not None:
         _check_paths(options, place, around)
         narrowing = _table(expanded, "capabilities", place, faults)
-        capabilities = narrow(plugin.capabilities(options), narrowing, place=f"{place} capabilities", faults=faults)
+        capabilities = narrow(
+            _claims(plugin, options, place, faults), narrowing, place=f"{place} capabilities", faults=faults
+        )
     limits = _limits(_table(expanded, "limits", place, faults), capabilities, f"{place} limits", faults)
     prefix = _prefix(expanded.get("prefix", ""), place, faults)
     key_template = _text(expanded.get("key_template"), f"{place} key_template", faults)
@@ -102,9 +104,17 @@ def read_destination(name: str, table: dict[str, Any], around: Surroundings) -> 
         concurrency=limits.concurrency,
         faults=rehearsal,
     )
-    for option, text in made.object_faults("x", properties):
-        faults.add(f"{place} {'prefix' if option == 'key' else f'properties.{option}'}", text)
+    _check_objects(made, place, faults)
     return None if len(faults.found) > before else made
+
+
+def _check_objects(made: Destination, place: str, faults: FaultList) -> None:
+    """Whether the plug-in would refuse every object: for its prefix, or for what the table has them stored with."""
+    try:
+        for option, text in made.object_faults("x", made.properties):
+            faults.add(f"{place} {'prefix' if option == 'key' else f'properties.{option}'}", text)
+    except Exception as error:
+        faults.add(f"{place} backend", f"backend {made.backend!r}: {failure(error, made.plugin, made.options)}")
 
 
 def _plugin(name: Any, place: str, faults: FaultList) -> Plugin | None:
@@ -114,8 +124,22 @@ def _plugin(name: Any, place: str, faults: FaultList) -> Plugin | None:
     try:
         return registry.plugin(name)
     except registry.RegistryError as error:
-        faults.add(f"{place} backend", str(error), error.hint or suggestion(name, registry.names()))
+        faults.add(f"{place} backend", str(error), error.hint)
         return None
+
+
+def _claims(plugin: Plugin, options: msgspec.Struct, place: str, faults: FaultList) -> Capabilities:
+    """What the plug-in claims; a bug of somebody else's plug-in is a fault of this destination, not an end of ours."""
+    try:
+        claims = plugin.capabilities(options)
+        found = claim_faults(claims)
+        if not isinstance(plugin.url(options, "x"), str):
+            found.append("url gives no text")
+    except Exception as error:
+        found = [failure(error, plugin, options)]
+    for text in found:
+        faults.add(f"{place} backend", f"backend {plugin.name!r}: {text}")
+    return _UNKNOWN if found else claims
 
 
 def _check_secrets(table: Mapping[str, Any], plugin: Plugin, place: str, around: Surroundings) -> None:

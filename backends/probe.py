@@ -1,4 +1,4 @@
-"""Proves a destination by real work: a multi-part write, a look, a read back and a delete, of an object of its own.
+"""Proves a destination by real work: a write in parts, a look, a read back and a delete, of an object of its own.
 
 Rights that the work needs are the rights that a service account needs: to write, to list or look at, to read and to
 delete below the destination's prefix. What could not be removed is named.
@@ -15,9 +15,10 @@ from typing import TypeVar
 import msgspec
 
 from backends import checksums
-from backends.base import KIB, Backend, DeletesObjects, ObjectInfo, Properties, ReadsRanges, Session
+from backends.base import KIB, Backend, DeletesObjects, ObjectInfo, Properties, PutsWhole, ReadsRanges, Session
 from backends.body import BytesBody
-from backends.errors import BackendError, IntegrityError
+from backends.errors import BackendError, IntegrityError, PermanentError
+from backends.plugins import backend_faults
 from backends.registry import Destination
 
 T = TypeVar("T")
@@ -58,6 +59,10 @@ class _Misreported(Exception):
     """The bytes are right, and what the store says of them is not."""
 
 
+class _Unfit(PermanentError):
+    title = "The plug-in is at fault"
+
+
 class _Work:
     def __init__(self, destination: Destination) -> None:
         self.steps: list[Step] = []
@@ -67,7 +72,7 @@ class _Work:
 
     def run(self) -> None:
         try:
-            backend = self._step("connect", self._destination.build, lambda _: self._destination.backend)
+            backend = self._step("connect", self._build, lambda _: self._destination.backend)
         except _Failed:
             return
         try:
@@ -78,27 +83,39 @@ class _Work:
             self._clean(backend)
             backend.close()
 
+    def _build(self) -> Backend:
+        backend = self._destination.build()
+        if found := backend_faults(backend):
+            raise _Unfit("; ".join(found))
+        return backend
+
     def _prove(self, backend: Backend) -> None:
         numbers = self._destination.capabilities
         wanted = max(numbers.min_part, 64 * KIB)
         part_size = -(-wanted // numbers.part_multiple) * numbers.part_multiple
-        data = random.randbytes(part_size + TAIL)
-        self._step("write", lambda: self._write(backend, data, part_size), lambda _: "2 parts")
+        count = min(2, numbers.max_parts)
+        data = random.randbytes(part_size + TAIL if count > 1 else part_size)
+        told = "2 parts" if count > 1 else "1 part"
+        self._step("write", lambda: self._write(backend, data, part_size, count), lambda _: told)
         info = self._step("look", lambda: self._look(backend, len(data)), lambda info: f"{info.size} bytes")
         if isinstance(backend, ReadsRanges):
             reader = backend
             self._step("read", lambda: self._read(reader, data, info), lambda _: "byte-identical")
 
-    def _write(self, backend: Backend, data: bytes, part_size: int) -> None:
+    def _write(self, backend: Backend, data: bytes, part_size: int, count: int) -> None:
+        properties = Properties(content_type="application/octet-stream")
+        if count == 1 and isinstance(backend, PutsWhole):
+            backend.put_whole(self._key, BytesBody(data), properties=properties)  # as every job does it there
+            return
         self._session = backend.begin(
             self._key,
             size=len(data),
             part_size=part_size,
-            properties=Properties(content_type="application/octet-stream"),
+            properties=properties,
         )
         receipts = [
             backend.put_part(self._session, number, BytesBody(data[(number - 1) * part_size : number * part_size]))
-            for number in (1, 2)
+            for number in range(1, count + 1)
         ]
         backend.complete(self._session, receipts)
         self._session = None

@@ -13,6 +13,8 @@ import msgspec
 
 from backends.base import FURTHER_PROPERTIES, Backend, Capabilities, ChecksObjects, Plugin, Properties
 from backends.errors import PermanentError
+from backends.faults import suggestion
+from backends.plugins import plugin_faults
 from backends.rehearsal import RehearsalFaults, rehearse
 from backends.structs import prepare_structs
 
@@ -134,7 +136,7 @@ def plugin(name: str) -> Plugin:
     if name in BUILT_IN:
         values.add(BUILT_IN[name])
     if not values:
-        raise RegistryError(f"there is no backend {name!r}")
+        raise RegistryError(f"there is no backend {name!r}", suggestion(name, names()))
     if len(values) > 1:
         found = " and ".join(sorted(values))
         raise RegistryError(f"two backends are called {name!r}: {found}", "uninstall one of the packages")
@@ -147,10 +149,9 @@ def _load(entry: EntryPoint) -> Plugin:
     except Exception as error:
         hint = f'try: pip install "bucketline[{entry.name}]"' if entry.name in BUILT_IN else ""
         raise RegistryError(f"backend {entry.name!r} cannot be imported: {error}", hint) from error
-    made: Plugin = loaded() if isinstance(loaded, type) else loaded
-    lacking = [name for name in _PLUGIN_MEMBERS if not hasattr(made, name)]
-    if lacking:
-        raise RegistryError(f"backend {entry.name!r} ({entry.value}) is no plug-in: it lacks {', '.join(lacking)}")
+    made: Plugin = _made(loaded, entry)
+    if found := plugin_faults(made):
+        raise RegistryError(f"backend {entry.name!r} ({entry.value}) is no plug-in: {'; '.join(found)}")
     if made.name != entry.name:
         raise RegistryError(
             f"backend {entry.name!r} ({entry.value}) calls itself {made.name!r}", "the names must agree"
@@ -158,7 +159,14 @@ def _load(entry: EntryPoint) -> Plugin:
     return made
 
 
-_PLUGIN_MEMBERS = ("name", "Options", "secrets", "capabilities", "url", "build")
+def _made(loaded: Any, entry: EntryPoint) -> Any:
+    try:
+        return loaded() if isinstance(loaded, type) else loaded
+    except Exception as error:
+        raise RegistryError(
+            f"backend {entry.name!r} ({entry.value}) is no plug-in: {type(error).__name__}: {error}",
+            "the entry point names a class without constructor arguments, or an object",
+        ) from error
 
 
 def _plain(options: msgspec.Struct) -> dict[str, Any]:

@@ -10,12 +10,14 @@ import pytest
 
 from backends.config import ConfigurationError, UnknownDestination, load
 from backends.conformance.subject import Subject
+from backends.errors import BackendError
+from backends.plugins import backend_faults, failure
 from backends.registry import Destination
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "subject" in metafunc.fixturenames:
-        destinations = _destinations(metafunc.config)
+        destinations = _once(metafunc.config)
         metafunc.parametrize("subject", destinations, ids=[item.name for item in destinations], indirect=True)
 
 
@@ -24,6 +26,17 @@ def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
     refused = _named(request.config, [name for name in [request.config.getoption("--denied", None)] if name])
     with Subject(request.param, refused=refused[0] if refused else None) as subject:
         yield subject
+
+
+_FOUND = pytest.StashKey[list[Destination]]()
+
+
+def _once(config: pytest.Config) -> list[Destination]:
+    """What is tested. What cannot be is told by the first module that asks, and no more."""
+    if _FOUND not in config.stash:
+        config.stash[_FOUND] = []
+        config.stash[_FOUND] = _destinations(config)
+    return config.stash[_FOUND]
 
 
 def _destinations(config: pytest.Config) -> list[Destination]:
@@ -35,7 +48,24 @@ def _destinations(config: pytest.Config) -> list[Destination]:
         if len(tested) > 1:
             _refuse("--denied goes with one --destination")
         _named(config, [denied])
+    for destination in tested:
+        _check(destination)
     return tested
+
+
+def _check(destination: Destination) -> None:
+    """What lacks a verb would fail everywhere: it is told once, and nothing is run."""
+    try:
+        backend = destination.build()
+        found = backend_faults(backend)
+        if not found:
+            backend.close()
+    except BackendError as error:
+        found = [error.detail]
+    except Exception as error:
+        found = [failure(error, destination.plugin, destination.options)]
+    if found:
+        _refuse("\n".join(f"destination {destination.name!r} cannot be tested: {text}" for text in found))
 
 
 def _named(config: pytest.Config, names: list[str]) -> list[Destination]:

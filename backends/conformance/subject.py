@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 from collections.abc import Callable, Iterable, Iterator
@@ -34,6 +35,17 @@ from backends.registry import Destination
 
 Ability = TypeVar("Ability")
 Answer = TypeVar("Answer")
+
+
+def assert_checksum(told: str | None, data: bytes, whose: str) -> None:
+    """What a backend tells is the checksum of these bytes, in a spelling that the engine knows; or it tells nothing."""
+    known = (checksums.crc32c_text(checksums.crc32c(data)), f"sha256:{hashlib.sha256(data).hexdigest()}")
+    if not told or told in known:
+        return
+    kind = told.partition(":")[0]
+    right = next((text for text in known if text.startswith(f"{kind}:")), None)
+    assert right, f"{whose} checksum is spelt crc32c:<base64 of 4 bytes> or sha256:<hex digits>, not {told!r}"
+    assert told == right, f"{whose} checksum is wrong"
 
 
 class Subject:
@@ -129,6 +141,7 @@ class Subject:
         """Send `data` as part `number`."""
         receipt = self.backend.put_part(json.loads(json.dumps(session)), number, BytesBody(data))
         assert (receipt.number, receipt.size) == (number, len(data)), "the receipt is not for the part that was sent"
+        assert_checksum(receipt.checksum, data, "the receipt's")
         return msgspec.json.decode(msgspec.json.encode(receipt), type=Receipt)
 
     def store(self, key: str, data: bytes, **options: Any) -> ObjectInfo:
@@ -149,8 +162,7 @@ class Subject:
         info = self.backend.stat(key)
         assert info is not None, "there is no object"
         assert (info.key, info.size) == (key, len(data)), "the object is described wrongly"
-        if info.checksum is not None and checksums.crc32c_value(info.checksum) is not None:
-            assert info.checksum == checksums.crc32c_text(checksums.crc32c(data)), "the checksum told is wrong"
+        assert_checksum(info.checksum, data, "the object's")
         if self._look is not None:
             assert self._look(key) == data, "other bytes are stored than were sent"
         elif isinstance(self.backend, ReadsRanges):

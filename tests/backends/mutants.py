@@ -770,3 +770,64 @@ class TakesSilenceForACut(DistantBackend):
             super().knock()
         except errors.TimedOut as error:
             raise errors.ConnectionFailed(error.detail) from None
+
+
+@caught_by("test_the_backend_claims_what_its_plug_in_told")
+class ClaimsSomethingElse(DistantBackend):
+    """claims more than its plug-in"""
+
+    def __init__(self, options: Any) -> None:
+        super().__init__(options)
+        self.capabilities = msgspec.structs.replace(self.capabilities, max_parts=7)
+
+
+@caught_by("test_each_object_has_an_address_of_its_own")
+class TellsTheFolder(DistantBackend):
+    """tells where objects are, and not which"""
+
+    @staticmethod
+    def url(options: Any, key: str) -> str:
+        return f"distant:{options.space}"
+
+
+@caught_by("test_no_address_session_or_repr_holds_a_secret")
+class AddsThePasswordToAddresses(DistantBackend):
+    """tells addresses that open the door"""
+
+    @staticmethod
+    def url(options: Any, key: str) -> str:
+        return f"distant:{key}?password={options.password}"
+
+
+@caught_by("test_no_address_session_or_repr_holds_a_secret")
+class KeepsThePasswordInSessions(DistantBackend):
+    """puts all that it needs into the session"""
+
+    def begin(self, key: str, **options: Any) -> Session:
+        return {**super().begin(key, **options), "password": self._door.password}
+
+
+@caught_by("test_no_address_session_or_repr_holds_a_secret")
+class PrintsItsPassword(DistantBackend):
+    """prints itself with its options"""
+
+    def __repr__(self) -> str:
+        return f"<door {self._door}>"
+
+
+@caught_by("test_a_small_object_goes_in_one_call")
+class SpellsChecksumsAsItsStore(DistantBackend):
+    """tells the checksum as its store spells it"""
+
+    def stat(self, key: str) -> ObjectInfo | None:
+        info = super().stat(key)
+        return info and msgspec.structs.replace(info, checksum=(info.checksum or "").removeprefix("crc32c:"))
+
+
+@caught_by("test_the_same_part_may_be_sent_again")
+class SpellsReceiptsAsItsStore(DistantBackend):
+    """tells a part's checksum as its store spells it"""
+
+    def put_part(self, session: Session, number: int, body: Body) -> Receipt:
+        receipt = super().put_part(session, number, body)
+        return msgspec.structs.replace(receipt, checksum=receipt.checksum.removeprefix("crc32c:"))

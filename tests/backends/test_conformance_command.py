@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -29,6 +30,25 @@ mirror = ["shelf", "room"]
 """
 
 
+SKETCH = """
+from backends.memory import MemoryBackend, MemoryPlugin
+
+
+class Sketch(MemoryBackend):
+    abort = None
+
+    def stat(self):
+        return None
+
+
+class Plugin(MemoryPlugin):
+    name = "sketch"
+
+    def build(self, options):
+        return Sketch(options)
+"""
+
+
 @pytest.fixture
 def here(tmp_path: Path) -> Path:
     (tmp_path / "plugins.toml").write_text(CONFIG)
@@ -45,7 +65,7 @@ def run(here: Path, *options: str) -> tuple[int, str]:
             *("--pyargs", "backends.conformance", *options),
         ],
         cwd=here,
-        env={"PYTHONPATH": str(Path(__file__).parents[2])},
+        env={"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), str(here)])},
         capture_output=True,
         text=True,
     )
@@ -93,3 +113,21 @@ def test_a_wrong_command_says_what_to_do(here: Path, options: list[str], text: s
     assert code == pytest.ExitCode.INTERRUPTED
     assert text in said.splitlines()
     assert "conftest.py" not in said, "a traceback is no help"
+    assert said.splitlines().count(text) == 1, "once is enough"
+
+
+def test_what_is_no_backend_is_told_once_and_not_run(here: Path) -> None:
+    (here / "plugins.toml").write_text('[destinations.sketch]\nbackend = "sketch"\n')
+    (here / "sketch.py").write_text(SKETCH)
+    about = here / "sketch-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: sketch\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[bucketline.backends]\nsketch = sketch:Plugin\n")
+    code, said = run(here, "--destination", "sketch")
+    assert code == pytest.ExitCode.INTERRUPTED
+    told = [line for line in said.splitlines() if line.startswith("destination 'sketch' cannot be tested: ")]
+    assert "destination 'sketch' cannot be tested: Sketch is no backend: it lacks abort" in told
+    assert any(
+        line.endswith("stat cannot be called as backends.base says: too many positional arguments") for line in told
+    )
+    assert "1 error in" in said

@@ -7,7 +7,7 @@ import pytest
 
 from backends.base import ObjectInfo
 from backends.config import load
-from backends.memory import MemoryBackend
+from backends.memory import MemoryBackend, MemoryPlugin
 from backends.probe import ProbeResult, probe
 from tests import servers
 
@@ -88,3 +88,17 @@ def test_a_failed_write_gives_up_its_upload(tmp_path: Path) -> None:
     fault = 'fail = { part = 1, times = 100, error = "access_denied" }'
     result = result_of(tmp_path, f'backend = "memory"\nspace = "{tmp_path.name}"\n{fault}')
     assert done(result) == ["connect", "write", "abort", "delete"]
+
+
+def test_a_store_that_takes_one_part_is_proved_by_one(tmp_path: Path) -> None:
+    result = result_of(tmp_path, f'backend = "memory"\nspace = "{tmp_path.name}"\ncapabilities = {{ max_parts = 1 }}')
+    assert result.ok, result
+    assert next(step.detail for step in result.steps if step.step == "write") == "1 part"
+
+
+def test_what_is_no_backend_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MemoryPlugin, "build", lambda self, options: object())
+    result = result_of(tmp_path, 'backend = "memory"')
+    [step] = result.steps
+    assert not result.ok
+    assert step.detail.startswith("The plug-in is at fault: object is no backend: it lacks begin, put_part, ")

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import takewhile
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from urllib3.exceptions import ConnectTimeoutError, ProtocolError
@@ -19,6 +21,7 @@ from backends.body import BytesBody, FileBody
 from backends.checksums import crc32c
 from backends.errors import ConnectionFailed, IntegrityError, ShortBody, TimedOut
 from backends.transport import Transport, network_error, retry_after, verify
+from tests import documents
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -224,3 +227,21 @@ def test_verify_reads_the_whole_body(tmp_path: Path) -> None:
     assert verify(FileBody(tmp_path / "f", 0, len(data))) == crc32c(data)
     with pytest.raises(IntegrityError):
         verify(FileBody(tmp_path / "f", 0, len(data), 1))
+
+
+def test_the_lines_of_the_guide_send_a_part_and_read_a_range(peer: Peer) -> None:
+    lines = documents.block("docs/backends/write-your-own.md", "http")
+    known: dict[str, Any] = {
+        "Transport": Transport,
+        "self": SimpleNamespace(),
+        "upload": "u1",
+        "number": 2,
+        "token": "open sesame",
+    }
+    known |= {"body": BytesBody(b"a part"), "target": "/objects/o1"}
+    exec(lines.replace("https://store.example", f"http://127.0.0.1:{peer.port}"), known)
+    (first, sent), (second, _) = peer.requests
+    assert (first.split(b" HTTP")[0], sent) == (b"PUT /uploads/u1/blocks/2", b"a part")
+    assert b"authorization: Bearer open sesame" in first
+    assert second.split(b" HTTP")[0] == b"GET /objects/o1" and b"range: bytes=0-99" in second
+    assert b"".join(known["blocks"]) == b"ok"

@@ -37,7 +37,7 @@ def subject(shelf: Any, tmp_path: Path) -> Iterator[Subject]:
 
 
 def test_it_is_a_plug_in(shelf: Any) -> None:
-    from backends.registry import _PLUGIN_MEMBERS
+    from backends.plugins import MEMBERS
 
-    assert all(hasattr(shelf.ShelfPlugin, name) for name in _PLUGIN_MEMBERS)
+    assert all(hasattr(shelf.ShelfPlugin, name) for name in MEMBERS)
     assert shelf.ShelfPlugin.name == "shelf"

@@ -31,6 +31,10 @@ THIRD_PARTY = """
 
     class Unfinished:
         name = "shelf"
+
+    class Wanting(Plugin):
+        def __init__(self, options):
+            pass
 """
 
 
@@ -76,6 +80,7 @@ def test_a_third_partys_backend_is_found_by_its_entry_point(install: Install, tm
             "shelf = shelf_bad:Unfinished",
             "backend 'shelf' (shelf_bad:Unfinished) is no plug-in: it lacks Options, secrets, capabilities, url, build",
         ),
+        ("shelf = shelf_bad:Wanting", "backend 'shelf' (shelf_bad:Wanting) is no plug-in: TypeError: "),
         ("shelf = shelf_bad:Missing", "cannot be imported: module 'shelf_bad' has no attribute 'Missing'"),
         ("shelf = shelf_absent:Plugin", "cannot be imported: No module named 'shelf_absent'"),
     ],
@@ -91,6 +96,7 @@ def test_a_backend_that_cannot_be_used_is_a_loud_error(
         raised.value
     )
     assert problem in str(raised.value)
+    assert "did you mean" not in str(raised.value)
 
 
 def test_a_module_that_fails_when_it_is_imported_is_told_with_its_reason(install: Install) -> None:
