@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 from backends import errors
-from backends.base import Properties
+from backends.base import GIB, Properties
 from backends.body import BytesBody
 from backends.config import load
 from tests import documents
@@ -54,6 +56,16 @@ def test_a_test_looks_behind_the_memory_backend(tmp_path: Path) -> None:
     exec("\n".join(lines), names)
 
     assert eval(expression, names) == b"milk"
+
+
+def test_a_store_of_whole_objects_takes_the_rest_from_the_library() -> None:
+    names: dict[str, Any] = {"GIB": GIB}
+    code = documents.block("docs/backends/write-your-own.md", "whole")
+    exec(code, names)
+    [said] = re.findall(r"# in the plug-in: return (.*)", code)
+
+    assert eval(said, names).max_parts == 1
+    assert not {"begin", "put_part", "complete", "abort"} - set(dir(names["Hoard"]))
 
 
 def test_a_package_begins_as_a_copy_of_the_example(tmp_path: Path) -> None:

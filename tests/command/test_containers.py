@@ -287,7 +287,7 @@ def test_redis_is_healthy_while_it_answers_with_its_password(services: dict[str,
 
 def test_the_page_begins_as_the_file_wants_it(checkout: Path, tmp_path: Path) -> None:
     """Its first two commands, with the secrets filled in between them; the others need an engine."""
-    (block,) = documents.blocks("docs/how-to/compose.md")
+    block, *_ = documents.blocks("docs/how-to/compose.md")
     copy, check, *_ = block.text.splitlines()
     shutil.copy(ROOT / ".env.example", tmp_path)
     shutil.copy(ROOT / "docker-compose.yml", tmp_path)

@@ -22,18 +22,25 @@ from tests.documents import ROOT, Block
 from tests.servers import program
 from tests.unit.test_blocks import Json, each, reference, schema_of
 
-ELSEWHERE = {"cut", "echo", "find", "grep", "head", "openssl", "pytest", "read", "sha256sum"}
+ELSEWHERE = {
+    ".", "cut", "echo", "find", "grep", "head", "openssl", "pytest", "python3", "read", "sha256sum", "systemctl",
+    "useradd",
+}  # fmt: skip
 """Programs that are not ours: nothing to check of their words. A block that is run proves them."""
 
 
 @pytest.mark.parametrize("block", each("sh"))
 def test_shell_lines_call_what_there_is(block: Block) -> None:
     for words in shell.commands(block.text):
-        CHECKS.get(words[0], _is_known)(words)
+        CHECKS.get(_program(words), _is_known)(words)
+
+
+def _program(words: list[str]) -> str:
+    return words[0].rpartition("/")[2]
 
 
 def _is_known(words: list[str]) -> None:
-    assert words[0] in ELSEWHERE, f"nothing says what {words[0]} is"
+    assert _program(words) in ELSEWHERE, f"nothing says what {words[0]} is"
 
 
 def _bucketline(words: list[str]) -> None:
@@ -68,6 +75,8 @@ def _compose(words: list[str]) -> None:
         rest = rest[2:]
     command, *rest = rest
     if command == "exec":
+        while rest[0].startswith("-"):
+            assert rest.pop(0) in _options(command), words
         assert rest[0] in composed["services"], words
         CHECKS.get(rest[1], _is_known)(rest[1:])
         return
@@ -80,6 +89,12 @@ def _compose(words: list[str]) -> None:
 def _options(command: str) -> str:
     words = [program("docker-compose"), command, "--help"]
     return subprocess.run(words, capture_output=True, text=True, timeout=60, check=True).stdout
+
+
+def _install(words: list[str]) -> None:
+    """What is put somewhere else in the system is in the repository."""
+    *sources, target = (word for word in words[1:] if re.match(r"deploy|/", word))
+    assert target.startswith("/") and all(any(ROOT.glob(one)) for one in sources), words
 
 
 METHODS = {"-T": "put", "--json": "post", "-d": "post", "-F": "post"}
@@ -120,6 +135,7 @@ def parameters(operation: Json) -> Iterator[str]:
 
 CHECKS = {
     "bucketline": _bucketline, "make": _make, "pip": _pip, "cp": _copy, "docker-compose": _compose, "curl": _curl,
+    "install": _install,
 }  # fmt: skip
 
 
@@ -140,6 +156,9 @@ WRONG = [
     "docker-compose up --built",
     "docker-compose up --scale wroker=2",
     'pip install "bucketline[otle]"',
+    '/opt/bucketline/bin/pip install "bucketline[otle]"',
+    "docker-compose exec -Q api bucketline check",
+    "install -m 644 deploy/systemd/*.unit /etc/systemd/system/",
 ]
 
 
