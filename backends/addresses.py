@@ -113,8 +113,10 @@ class Rules:
         networks = tuple(network for _, network in read if network is not None)
         return cls(frozenset(ports), hosts, networks, setting)
 
-    def fault_of(self, place: Place) -> str | None:
-        """Why this place cannot be imported from, as far as that is certain without asking anybody; or None."""
+    def fault_of(self, place: Place, called: str | None = None) -> str | None:
+        """Why this place cannot be imported from, as far as that is certain without asking anybody; or None. The text
+        calls it by its host, or as `called` says: where a server inside redirects to is nobody's concern.
+        """
         faults = []
         if place.port not in self.ports:
             known = ", ".join(map(str, sorted(self.ports)))
@@ -122,7 +124,7 @@ class Rules:
         literal = literal_of(place.host)
         named = place.host.rstrip(".").rpartition(".")[2] == "localhost" and not self._opened(place.host)
         if named or (literal is not None and not self.allow(place.host, literal)):
-            faults.append(closed(place.host, self.setting))
+            faults.append(closed(called or place.host, self.setting))
         return " ".join(faults) or None
 
     def allow(self, host: str, address: Address) -> bool:

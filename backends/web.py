@@ -79,12 +79,12 @@ class Web:
     def close(self) -> None:
         self._manager.clear()
 
-    def _checked(self, url: str) -> Place:
+    def _checked(self, url: str, called: str | None = None) -> Place:
         try:
             place = place_of(url)
         except ValueError as fault:
             raise WebRefusal(str(fault), code="address_refused") from None
-        if fault_text := self.rules.fault_of(place):
+        if fault_text := self.rules.fault_of(place, called):
             raise WebRefusal(fault_text, code="address_refused")
         return place
 
@@ -93,7 +93,8 @@ class Web:
         if not location:
             raise WebRefusal(f"{place.origin} redirects to nowhere.", code="source_refused")
         raw = location.encode("latin-1", errors="replace")
-        following = self._checked(urljoin(place.origin + place.target, quote(raw, safe="%/:=&?~#+!$,;'@()*[]")))
+        target = urljoin(place.origin + place.target, quote(raw, safe="%/:=&?~#+!$,;'@()*[]"))
+        following = self._checked(target, f"What {place.origin} redirects to")
         if place.scheme == "https" and following.scheme == "http":
             raise WebRefusal(f"{place.origin} redirects from https to http.", code="address_refused")
         return following

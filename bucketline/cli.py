@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, NoReturn
 
-from bucketline import __version__, job_options, setup_options
+from bucketline import __version__, job_options, setup_options, upkeep_options
 from bucketline.exits import CONFIGURATION, FAILED, FINE, INTERRUPTED, USAGE, Failure
 from bucketline.words import close_stdout, must_take, nearest, refused
 
@@ -139,13 +139,11 @@ def _port(text: str) -> int:
 
 
 def _config(parser: Parser) -> None:
-    parser.add_argument(
-        "--config", metavar="FILE", help="where things go (default: BUCKETLINE_CONFIG, or ./plugins.toml)"
-    )
+    parser.add_argument("--config", metavar="FILE", help=setup_options.CONFIG)
 
 
 def _data(parser: Parser) -> None:
-    parser.add_argument("--data", metavar="DIR", help="directory for spool/, valkey/ and log/ (default: var)")
+    parser.add_argument("--data", metavar="DIR", help=setup_options.DATA)
 
 
 def _binding(parser: Parser) -> None:
@@ -164,7 +162,7 @@ def _log(parser: Parser) -> None:
 
 def _client(parser: Parser) -> None:
     parser.add_argument("--url", help="the server (default: BUCKETLINE_URL, or http://127.0.0.1:8000)")
-    parser.add_argument("--json", action="store_true", help="JSON on stdout, nothing else")
+    parser.add_argument("--json", action="store_true", help=setup_options.JSON)
 
 
 def _up_options(parser: Parser) -> None:
@@ -211,83 +209,6 @@ def _jobs_options(parser: Parser) -> None:
     _client(parser)
 
 
-def _check_options(parser: Parser) -> None:
-    parser.add_argument("names", nargs="*", metavar="NAME", help="destinations or routes (default: all)")
-    parser.add_argument("--json", action="store_true", help="JSON on stdout, nothing else")
-    for add in (_data, _config):
-        add(parser)
-
-
-def _keys_options(parser: Parser) -> None:
-    parser.usage = (
-        "bucketline keys add NAME [--scope …] [--to NAME] [--prefix FOLDER] [--expires TIME] [quotas] [--json]\n"
-        "       bucketline keys list [--json]\n       bucketline keys revoke ID… [--json]\n"
-        "       bucketline keys export > FILE\n       bucketline keys import < FILE"
-    )
-    parser.description = (
-        "Makes, lists and revokes API keys. They live in Redis, as hashes: the text of a new key is printed once. "
-        "Running APIs know a new key at once, and stop knowing a revoked one within 5 seconds. BUCKETLINE_API_KEY "
-        "stays a key with all rights, which works without Redis. Export writes the keys in force, as hashes, and "
-        "import puts those back that a Redis has lost."
-    )
-    parser.add_argument("action", metavar="ACTION", help="add, list, revoke, export or import")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="what a new key is for; or the ids of keys to revoke")
-    parser.add_argument(
-        "--scope", action="append", metavar="NAMES",
-        help="rights, by commas: submit, read (own jobs), control (own jobs), admin (everything, all jobs); "
-        "default: submit,read,control",
-    )  # fmt: skip
-    parser.add_argument(
-        "--to", action="append", metavar="NAME", help="only this destination, or the members of this route; repeatable"
-    )
-    parser.add_argument("--prefix", action="append", metavar="FOLDER", help="only keys below this folder; repeatable")
-    parser.add_argument("--max-size", metavar="SIZE", help="largest file, as 5GiB")
-    parser.add_argument("--expires", metavar="TIME", help="from now, as 90d or 12h; or the last day, as 2027-01-31")
-    parser.add_argument("--requests-per-minute", type=job_options.number, metavar="N", help="quota: requests a minute")
-    parser.add_argument("--bytes-per-day", metavar="SIZE", help="quota: bytes of bodies a day (of UTC), as 100GiB")
-    parser.add_argument("--jobs", type=job_options.number, metavar="N", help="quota: unfinished jobs at the same time")
-    parser.add_argument("--json", action="store_true", help="JSON on stdout, nothing else")
-    for add in (_data, _config):
-        add(parser)
-
-
-def _audit_options(parser: Parser) -> None:
-    parser.description = (
-        "Shows who did what, the newest first, from the audit log beside the spool of this machine. GET /v1/audit "
-        "shows the same to keys with the scope admin."
-    )
-    parser.add_argument("--key", metavar="ID", help="only what this key did")
-    parser.add_argument("--job", metavar="ID", help="only what concerns this job")
-    parser.add_argument(
-        "--limit", type=job_options.number, default=100, metavar="N", help="how many lines (default: %(default)s)"
-    )
-    parser.add_argument("--json", action="store_true", help="JSON on stdout, nothing else")
-    for add in (_data, _config):
-        add(parser)
-
-
-def _gc_options(parser: Parser) -> None:
-    parser.description = (
-        "Removes unfinished uploads below the destinations' prefixes that no job owns any more: multipart uploads, "
-        "part objects, temporary files. Those of other programs that write below the same prefix cannot be told apart: "
-        "look with --dry-run first."
-    )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="destinations or routes (default: all)")
-    parser.add_argument("--dry-run", action="store_true", help="only list them")
-    parser.add_argument(
-        "--older-than", default="24h", metavar="TIME", help="leave younger ones (default: %(default)s; 0 for any age)"
-    )
-    parser.add_argument("--json", action="store_true", help="one upload per line as JSON on stdout, nothing else")
-    for add in (_data, _config):
-        add(parser)
-
-
-def _recover_options(parser: Parser) -> None:
-    parser.add_argument("--json", action="store_true", help="JSON on stdout, nothing else")
-    for add in (_data, _config):
-        add(parser)
-
-
 _OPTIONS: dict[str, Callable[[Parser], None]] = {
     "up": _up_options,
     "api": _api_options,
@@ -297,10 +218,10 @@ _OPTIONS: dict[str, Callable[[Parser], None]] = {
     "jobs": _jobs_options,
     "init": setup_options.add_init,
     "config": setup_options.add_config,
-    "check": _check_options,
-    "keys": _keys_options,
-    "audit": _audit_options,
-    "gc": _gc_options,
-    "recover": _recover_options,
+    "check": upkeep_options.add_check,
+    "keys": upkeep_options.add_keys,
+    "audit": upkeep_options.add_audit,
+    "gc": upkeep_options.add_gc,
+    "recover": upkeep_options.add_recover,
     "completion": setup_options.add_completion,
 }
