@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterable, Iterator
-from importlib.metadata import requires
+from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -63,9 +63,17 @@ def _needed(asked: Iterable[str]) -> set[str]:
         for extra in {"", *one.extras}:
             if (name, extra) not in seen:
                 seen.add((name, extra))
-                theirs = map(Requirement, requires(name) or [])
+                theirs = map(Requirement, _requires(name))
                 waiting += [it for it in theirs if it.marker is None or it.marker.evaluate({**IMAGE, "extra": extra})]
     return found
+
+
+def _requires(name: str) -> list[str]:
+    """What an installed package needs; what only an older Python has is not here, and needs nothing."""
+    try:
+        return requires(name) or []
+    except PackageNotFoundError:
+        return []
 
 
 if __name__ == "__main__":

@@ -82,8 +82,10 @@ class Terminal:
         line = re.sub(r"(?<![\w/.:])/(srv|etc|run)/", rf"{self._root}/\1/", line)
         for there, here in self._instead.items():
             line = line.replace(there, here)
+        # At a terminal, what goes out on both ways comes in the order in which it was said.
+        environ = {**os.environ, "PYTHONUNBUFFERED": "1", **self._environ}
         done = subprocess.run(
-            [self._shell, "-c", line], cwd=self._folder, env={**os.environ, **self._environ}, text=True,
+            [self._shell, "-c", line], cwd=self._folder, env=environ, text=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=100,
         )  # fmt: skip
         return done.stdout.replace(str(self._root), "").splitlines()

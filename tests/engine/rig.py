@@ -225,14 +225,14 @@ class Tapped:
         for name in dir(backend):
             if not name.startswith("_"):
                 found = getattr(backend, name)
-                setattr(self, name, self._at_the_wire(name, found) if callable(found) else found)
+                setattr(self, name, self._at_the_wire(name) if callable(found) else found)
 
-    def _at_the_wire(self, name: str, found: Callable[..., Any]) -> Callable[..., Any]:
+    def _at_the_wire(self, name: str) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
             self.calls.append(name)
             if name in self.taps:
                 self.taps[name](*args)
-            return found(*args, **kwargs)
+            return getattr(self.backend, name)(*args, **kwargs)
 
         return call
 
