@@ -139,10 +139,12 @@ class Candidate:
         async with self._telling:
             self._keeper.cancel()
         await asyncio.to_thread(self._content.discard)
-        if not self._asked or self._retained:
+        ledger = self._service.ledger
+        # Where its making had no answer and Redis is away, whoever waits for a refusal does not wait for it once more.
+        if self._retained or not (self._registered or (self._asked and ledger.answers)):
             return
         try:
-            await self._service.ledger.run(arrivals.discard(self.spec.id))
+            await ledger.run(arrivals.discard(self.spec.id))
         except LedgerUnavailable:
             pass  # the reception's time runs out in the ledger
 
