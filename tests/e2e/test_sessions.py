@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="starts `bucketl
 assert PAGE == "docs/command.md"  # said here, too, for those who look which test names the page
 ROUTE = '[routes.everywhere]\nmirror = ["media", "archive"]\n'
 WAYS = 'key_template = "{name}"\nlimits = { part_size = "16MiB", concurrency = 8 }\n'
-SLOW = 'faults = { throttle = "4MiB/s" }\n[destinations.seen]\nbackend = "memory"\n'
+SLOW = 'faults = { throttle = "1MiB/s" }\n[destinations.seen]\nbackend = "memory"\n'
 
 
 ARCHIVE = """default = "archive"
