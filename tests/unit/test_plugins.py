@@ -91,7 +91,8 @@ def test_a_backend_is_judged_by_its_verbs_and_by_how_its_methods_are_called() ->
         def read_range(self, key: str) -> Any: ...  # type: ignore[override]
 
     assert backend_faults(MemoryBackend(MemoryOptions())) == []
-    assert backend_faults(Strange(MemoryOptions())) == [
+    found = backend_faults(Strange(MemoryOptions()))
+    assert [fault.replace(" keyword-only", "") for fault in found] == [  # which Python 3.12 and later say
         "Strange is no backend: it lacks abort",
         "begin cannot be called as backends.base says: missing a required argument: 'length'",
         "read_range cannot be called as backends.base says: too many positional arguments",
