@@ -42,7 +42,7 @@ class Kind:
     files: str = "Files"
     """The class of `backends.generic_files` that knows its peculiarities."""
     create_only: bool = False
-    """A rename that never replaces is one step there."""
+    """Giving a file its name without ever replacing another is one step there: a rename, or a hard link."""
     renames: bool = True
     """A rename is one step there; otherwise it is a copy, which can be seen while it is being made."""
     any_process: bool = True

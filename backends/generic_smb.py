@@ -16,13 +16,16 @@ from typing import Any
 
 from backends.base import MIB, Body
 from backends.body import copy
-from backends.errors import ObjectExists
+from backends.errors import InvalidRequest, ObjectExists
 from backends.generic_errors import missing
 from backends.generic_files import Files, Seen
 
 REQUEST = MIB // 2
 """Bytes in one message. The library copies each several times: larger copies are made in fresh pages of memory every
 time (1 MiB takes 1.7 times the CPU, 4 MiB more than twice), and smaller ones cost more in messages."""
+
+_NO_LINKS = {0xC0000010, 0xC00000BB, 0xC0000002}
+"""INVALID_DEVICE_REQUEST, NOT_SUPPORTED and NOT_IMPLEMENTED: what file systems without hard links answer."""
 
 
 class SmbFiles(Files):
@@ -67,12 +70,22 @@ class SmbFiles(Files):
                 yield block
 
     def publish(self, temporary: str, target: str, *, create_only: bool) -> None:
+        if not create_only:
+            self._call("replace", temporary, self._unc(target))
+            return
+        # A rename that must not replace is no way to let one of two win: Samba looks, and then renames.
         try:
-            self._call("rename" if create_only else "replace", temporary, self._unc(target))
-        except OSError:
-            if create_only and self.look(target) is not None:
+            self._call("link", temporary, self._unc(target))
+        except OSError as error:
+            if self.look(target) is not None:
                 raise ObjectExists("There is an object at the key already.") from None
+            if getattr(error, "ntstatus", None) in _NO_LINKS:
+                raise InvalidRequest(
+                    "This share cannot make hard links, without which nobody can tell which of two writers came first: "
+                    'use on_conflict "replace", or set capabilities = { create_only = false } for the destination.'
+                ) from error
             raise
+        self.remove(temporary)
 
     def walk(self, path: str) -> Iterator[tuple[str, list[str]]]:
         import smbclient

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from secrets import token_hex
+from threading import Barrier
 
 import msgspec
 import pytest
@@ -16,7 +18,7 @@ from backends.base import Backend, ObjectInfo, Properties
 from backends.body import BytesBody
 from backends.checksums import crc32c, crc32c_text
 from backends.conformance.subject import Subject
-from backends.errors import IntegrityError
+from backends.errors import IntegrityError, InvalidRequest, ObjectExists
 from backends.generic import FsspecOptions, FsspecPlugin
 from backends.registry import Destination
 from tests.backends import generic_servers, narrowed
@@ -160,6 +162,58 @@ def test_as_it_comes_what_is_stored_is_read_back(name: str, started: Started) ->
     try:
         info = _stored(backend, f"{token_hex(4)}/data", b"abc" * 1000)
         assert (info.checksum, info.read_back, info.size_is_enough) == (crc32c_text(crc32c(b"abc" * 1000)), True, False)
+    finally:
+        backend.close()
+
+
+def test_on_a_share_of_two_who_publish_at_once_one_wins(started: Started) -> None:
+    """Samba's rename that must not replace looks first, and renames then: one time in some dozens both won."""
+    server = started("smb")
+    connections = [FsspecPlugin().build(msgspec.convert(server.table, FsspecOptions)) for _ in range(2)]
+    files = [backend._connections.connected() for backend in connections]
+    folder = f"/share/in/{token_hex(4)}"
+    files[0].make_folders(folder)
+    start = Barrier(2)
+
+    def publish(which: int, number: int) -> bool:
+        temporary = f"{folder}/{number}.{which}"
+        files[which].write(temporary, BytesBody(bytes(which)))
+        start.wait()
+        try:
+            files[which].publish(temporary, f"{folder}/{number}", create_only=True)
+        except ObjectExists:
+            return False
+        return True
+
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            for number in range(150):
+                won = list(pool.map(publish, range(2), [number] * 2))
+                assert sorted(won) == [False, True], f"round {number}: {won}"
+                assert (server.root.parent / folder[7:] / str(number)).stat().st_size == won.index(True)
+    finally:
+        for backend in connections:
+            backend.close()
+
+
+def test_a_share_without_hard_links_says_what_to_do(started: Started, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Samba answers where the file system below it has none."""
+    smbclient, exceptions = pytest.importorskip("smbclient"), pytest.importorskip("smbprotocol.exceptions")
+    server, key = started("smb"), f"{token_hex(4)}/data"
+
+    def refused(*_: object, **__: object) -> None:
+        raise exceptions.SMBOSError(0xC00000BB, "there")
+
+    monkeypatch.setattr(smbclient, "link", refused)
+    backend = FsspecPlugin().build(msgspec.convert(server.table, FsspecOptions))
+    try:
+        with pytest.raises(InvalidRequest, match=r'hard links.*on_conflict "replace"'):
+            backend.put_whole(key, BytesBody(b"abc"), properties=Properties(), create_only=True)
+        assert backend.stat(key) is None
+        assert not list((server.root / key).parent.iterdir())
+        backend.put_whole(key, BytesBody(b"abc"), properties=Properties())
+        with pytest.raises(ObjectExists):
+            backend.put_whole(key, BytesBody(b"abcd"), properties=Properties(), create_only=True)
     finally:
         backend.close()
 
