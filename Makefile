@@ -10,18 +10,20 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 # Named after what .venv was made from: while that is unchanged, nothing is asked of the network.
 STAMP  := $(VENV)/.made-from-$(shell cat constraints.txt pyproject.toml | cksum | tr ' ' -)
+# gunicorn's parser in C comes as source only: for want of a C compiler, all else must not fail.
 # pip's cache and index settings are the user's own; only the hashes decide what gets in. To compile all that may never be
 # imported is a third of pip's time; Python compiles the rest when it is.
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup wheel docs test conformance-table check format demo up example-django bench bench-stores constraints clean
+.PHONY: help setup wheel docs test containers conformance-table check format demo up example-django bench bench-stores constraints clean
 
 help:
 	@echo 'make demo            set up, start everything, send two files, show what happened (KEEP=dir keeps it)'
 	@echo 'make up PORT=8000    set up, and run Bucketline in the foreground until Ctrl-C'
 	@echo 'make example-django  set up, and run a Django site with a page that uploads, beside a Bucketline'
 	@echo 'make test            set up, and run the whole suite (ARGS="-k name" for a part of it)'
+	@echo 'make containers      the image and the Compose file on a container engine'
 	@echo 'make check           linter, strict types, layering, the Compose file'
 	@echo 'make bench           side by side with what you would use instead'
 	@echo 'make bench-stores    each storage backend beside the upload of its own library'
@@ -39,7 +41,10 @@ $(STAMP):
 	  { echo 'Python has no venv module here; on Debian: apt-get install python3-venv' >&2; exit 1; }
 	@echo 'Making $(VENV), once: this takes a minute or two.'
 	$(PYTHON) -m venv --clear $(VENV)
-	$(PIP) install --quiet --no-compile --require-hashes --no-deps -r constraints.txt
+	@awk '/^[^ ]/ { fast = /^gunicorn-h1c==/ } { print > ("$(VENV)/" (fast ? "fast" : "rest") ".txt") }' constraints.txt
+	$(PIP) install --quiet --no-compile --require-hashes --no-deps -r $(VENV)/rest.txt
+	@$(PIP) install --quiet --no-compile --require-hashes --no-deps -r $(VENV)/fast.txt 2>$(VENV)/fast.log || \
+	  echo 'Without the HTTP parser in C: it has to be built here, and was not ($(VENV)/fast.log). All works without it.' >&2
 	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $(STAMP)
 
@@ -64,6 +69,11 @@ $(NODE): | setup
 
 test: setup $(NODE)
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+
+# The image and the Compose file on a real engine: on yours, or, as root, on one that is started for it (of Debian's
+# packages docker.io, docker-compose, iptables and mmdebstrap).
+containers: setup
+	BUCKETLINE_TEST_CONTAINERS=1 $(BIN)/python -m pytest -q $(ARGS) tests/containers
 
 # Writes docs/backends/results.md: what the conformance suite says of every store that the tests start.
 conformance-table: setup $(NODE)

@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 import structlog
@@ -75,8 +76,9 @@ def _announce(arbiter: Any) -> None:
 
 
 def _announce_json(arbiter: Any) -> None:
+    parser = "python" if find_spec("gunicorn_h1c") is None else "c"
     for listener in arbiter.LISTENERS:
-        log.info("listening", url=str(listener))
+        log.info("listening", url=str(listener), http_parser=parser)
 
 
 def serve(

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Self
 
@@ -31,7 +32,9 @@ class Server(NamedTuple):
             httpx.URL(url)
         except (httpx.InvalidURL, ValueError) as error:
             raise ClientError(f"{url!r} is not the address of a Bucketline: {error}") from None
-        token = token or environ.get("BUCKETLINE_TOKEN") or environ.get("BUCKETLINE_API_KEY")
+        token = (token or environ.get("BUCKETLINE_TOKEN") or environ.get("BUCKETLINE_API_KEY") or "").strip()
+        if re.search(r"[^!-~]", token):  # httpx would show it in its error
+            raise ClientError("The key or token has spaces, line breaks or signs that none has: is it all of one?")
         headers = {"User-Agent": "bucketline-client"}
         if token:
             headers["Authorization"] = f"Bearer {token}"

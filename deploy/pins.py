@@ -18,24 +18,24 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAD = "# What the image needs {}, of constraints.txt. Written by deploy/pins.py; installed by the Dockerfile.\n"
-NO_STORES = {"test", "lint", "bench", "docs", "dev"}
+NOT_IN_IT = {"test", "lint", "bench", "docs", "dev"}
 """The extras of pyproject.toml that are for those who work on Bucketline; all others can be in the image."""
 IMAGE = {"python_version": "3.11", "python_full_version": "3.11.0", "sys_platform": "linux"}
 
 
-def stores() -> list[str]:
-    """The extras that bring a store, and `otel`."""
-    return [extra for extra in _project()["optional-dependencies"] if extra not in NO_STORES]
+def extras() -> list[str]:
+    """Those that bring a store, `otel`, and `fast`, which every image has."""
+    return [extra for extra in _project()["optional-dependencies"] if extra not in NOT_IN_IT]
 
 
 def files() -> dict[str, str]:
-    """What every file has to hold, by name: `base.txt`, then for each store what it needs beside that."""
+    """What every file has to hold, by name: `base.txt`, then for each extra what it needs beside that."""
     project, pins = _project(), dict(_pins())
     base = _needed(project["dependencies"])
     found = {"base.txt": HEAD.format("in any case") + "".join(pins[name] for name in sorted(base))}
-    for store in stores():
-        more = _needed(project["optional-dependencies"][store]) - base
-        found[f"{store}.txt"] = HEAD.format(f"for {store}") + "".join(pins[name] for name in sorted(more))
+    for extra in extras():
+        more = _needed(project["optional-dependencies"][extra]) - base
+        found[f"{extra}.txt"] = HEAD.format(f"for {extra}") + "".join(pins[name] for name in sorted(more))
     return found
 
 

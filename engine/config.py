@@ -234,7 +234,7 @@ def _with_defaults(read: dict[str, Any]) -> dict[str, Any]:
     filled = dict(read)
     data = filled.setdefault("data", Path("var").absolute())
     filled.setdefault("spool", data / "spool")
-    filled.setdefault("node", _host_name())
+    filled.setdefault("node", host_name())
     if "config_path" not in filled and (here := Path("plugins.toml").absolute()).exists():
         filled["config_path"] = here
     if "broker_url" not in filled and filled.get("redis_url"):
@@ -244,7 +244,7 @@ def _with_defaults(read: dict[str, Any]) -> dict[str, Any]:
     return filled
 
 
-def _host_name() -> str:
+def host_name() -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", socket.gethostname()).strip("-._")[:64] or "node"
 
 

@@ -15,6 +15,7 @@ import functools
 import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from secrets import token_hex
 
 import msgspec
 
@@ -278,7 +279,7 @@ class Spool:
 
     def _try_out(self) -> None:
         """A write and a rename, as every job will need them."""
-        before, after = self._layout.temporary(_NOBODY), f"{self._layout.jobs}/{_NOBODY}.{os.getpid()}"
+        before, after = self._layout.temporary(_NOBODY), f"{self._layout.jobs}/{_NOBODY}.{token_hex(8)}"
         try:
             fd = self._disk.create(before)
             self._disk.close(fd)

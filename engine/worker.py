@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import signal
 import threading
 import time
@@ -14,7 +15,7 @@ import structlog
 
 from backends.structs import prepare_structs
 from engine import leases
-from engine.config import Settings
+from engine.config import Settings, host_name
 from engine.disk import Disk
 from engine.endings import Undertaker
 from engine.errors import LedgerUnavailable, problem_of
@@ -65,6 +66,11 @@ def runtime_of(settings: Settings) -> Runtime:
     )
 
 
+def own_name() -> str:
+    """No other worker process has it: in containers all are process 1, and may share the host's name and the node's."""
+    return f"{host_name()}:{os.getpid()}:{secrets.token_hex(2)}"
+
+
 def run(settings: Settings, *, name: str | None = None) -> int:
     """Works until SIGTERM or SIGINT. Then running parts get a few seconds to finish; what is not done is given back.
     Answers 0.
@@ -104,7 +110,7 @@ def run(settings: Settings, *, name: str | None = None) -> int:
     signal.signal(signal.SIGHUP, lambda number, frame: look.set())
 
     worker = Worker(broker, worker_threads=settings.threads, worker_timeout=IDLE_POLL_MS)
-    sweeper = Sweeper(runtime, broker, name or f"{settings.node}:{os.getpid()}")
+    sweeper = Sweeper(runtime, broker, name or own_name())
     broker.listen()
     worker.start()
     runtime.undertaker.start()

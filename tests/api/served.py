@@ -1,6 +1,8 @@
 """The fake engine behind a real gunicorn: run as a process, asked over sockets, looked into through `/_fake`.
 
 python -m tests.api.served PORT '{"max_size": 1000000}'
+
+The option `parser` says which of gunicorn's two parsers reads the requests.
 """
 
 from __future__ import annotations
@@ -137,4 +139,6 @@ def read_until(connection: socket.socket, text: bytes) -> bytes:
 
 if __name__ == "__main__":
     options = json.loads(sys.argv[2])
+    if options.pop("parser", "c") == "python":
+        sys.modules["gunicorn_h1c"] = None  # type: ignore[assignment]  # to import it fails, as where it is not
     sys.exit(serve(lambda: Inspected(options), "127.0.0.1", int(sys.argv[1])))

@@ -20,21 +20,30 @@ from tests.servers import eventually
 HOST = b"Host: localhost\r\n"
 PUT = b"PUT /v1/objects/media/k HTTP/1.1\r\n" + HOST
 MIB = 1 << 20
+BEYOND = 0
+"""A length that 64 bits cannot hold: nonsense to the parser in C, and just too large to the one in Python."""
+
+
+@pytest.fixture(scope="module", params=["c", "python"])
+def parser(request: pytest.FixtureRequest) -> str:
+    """The parser in C is an extra. Both have to do everything."""
+    return str(request.param)
 
 
 @pytest.fixture(scope="module")
-def served() -> Iterator[Served]:
-    server = Served({"max_size": 200 * MIB, "pace": {"idle_seconds": 0.3, "look_every_seconds": 0.05}}).start()
+def served(parser: str) -> Iterator[Served]:
+    pace = {"idle_seconds": 0.3, "look_every_seconds": 0.05}
+    server = Served({"max_size": 200 * MIB, "pace": pace, "parser": parser}).start()
     yield server
     server.close()
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., Served]]:
+def start(tmp_path: Path, parser: str) -> Iterator[Callable[..., Served]]:
     started: list[Served] = []
 
     def start(*, ready: bool = True, **options: Any) -> Served:
-        started.append(Served(options, tmp_path))
+        started.append(Served({**options, "parser": parser}, tmp_path))
         return started[-1].start(ready=ready)
 
     yield start
@@ -93,8 +102,8 @@ def test_the_raw_path_reaches_the_key(served: Served) -> None:
         (PUT + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", 400),
         (PUT + b"Content-Length: +5\r\n\r\nabcde", 400),
         (PUT + b"Content-Length: -5\r\n\r\nabcde", 400),
-        (PUT + b"Content-Length: 9223372036854775808\r\n\r\nabc", 400),
-        (PUT + b"Content-Length: 18446744073709551619\r\n\r\nabc", 400),
+        (PUT + b"Content-Length: 9223372036854775808\r\n\r\nabc", BEYOND),
+        (PUT + b"Content-Length: 18446744073709551619\r\n\r\nabc", BEYOND),
         (PUT + b"Content-Length: 900000000\r\n\r\nabc", 413),
         (PUT + b"Transfer-Encoding: gzip\r\n\r\nabc", 501),
         (PUT + b"Transfer-Encoding: chunked\r\n\r\nzz\r\nabc\r\n", 400),
@@ -104,9 +113,13 @@ def test_the_raw_path_reaches_the_key(served: Served) -> None:
         (b"GET /livez HTTP/1.1\r\nHost: evil.example\r\n\r\n", 403),
     ],
 )
-def test_bad_framing_is_refused_and_the_connection_closed(served: Served, request_head: bytes, expected: int) -> None:
+def test_bad_framing_is_refused_and_the_connection_closed(
+    served: Served, parser: str, request_head: bytes, expected: int
+) -> None:
     before = served.look()
 
+    if expected == BEYOND:
+        expected = 400 if parser == "c" else 413
     assert status(served.ask(request_head)) == expected
 
     eventually(lambda: nothing_kept(served, before), "nothing is kept")

@@ -110,6 +110,19 @@ def test_an_address_that_is_none(connect: Connect, monkeypatch: pytest.MonkeyPat
         client.stats()
 
 
+@pytest.mark.parametrize("token", ["hush\nBearer", "hush hush", "hüsh", "hush\0"])
+def test_a_key_that_is_none_is_refused_and_not_shown(token: str) -> None:
+    with pytest.raises(ClientError, match="is it all of one") as refused:
+        Client("http://127.0.0.1:1", token)
+    assert "hush" not in str(refused.value)
+
+
+def test_a_line_break_at_the_end_of_a_key_is_no_part_of_it(server: FakeServer) -> None:
+    with Client(server.url, " hush\n") as client:
+        client.jobs()
+    assert server.authorizations == ["Bearer hush"]
+
+
 def test_jobs_are_listed(connect: Connect, server: FakeServer) -> None:
     server.jobs = {"1": job_json("1", 5), "2": job_json("2", 6, state="failed")}
     with connect() as client:

@@ -168,7 +168,7 @@ def test_the_image_holds_every_store_unless_told_otherwise(checkout: Path) -> No
     found = re.search(r'^ARG EXTRAS="(.*)"$', (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)
     assert found is not None
     held = {path.stem for path in (ROOT / "deploy/requirements").iterdir()} - {"base"}
-    assert {*found[1].split(), "otel"} == every == held
+    assert {*found[1].split(), "otel", "fast"} == every == held
     for asked, built in ((None, found[1]), ("s3 sftp", "s3 sftp"), ("", "")):
         environ = {**os.environ, **({} if asked is None else {"EXTRAS": asked})}
         command = [program("docker-compose"), "config"]
@@ -185,7 +185,7 @@ def test_the_image_installs_what_it_is_told() -> None:
     asked = subprocess.run(
         ["sh", "-c", script], env={"EXTRAS": "s3 sftp"}, capture_output=True, text=True, timeout=20, check=True
     )
-    files = " ".join(f"-r deploy/requirements/{name}.txt" for name in ("base", "s3", "sftp"))
+    files = " ".join(f"-r deploy/requirements/{name}.txt" for name in ("base", "fast", "s3", "sftp"))
     assert asked.stdout.split() == f"install --require-hashes --no-deps {files}".split()
 
 

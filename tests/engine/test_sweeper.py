@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import redis
 from structlog.testing import capture_logs
 
-from engine import arrivals, operations, upkeep
+from engine import arrivals, operations, upkeep, worker
+from engine.config import host_name
 from engine.errors import LedgerUnavailable
 from engine.ledger import unavailable, why_away
 from engine.sweeper import RECONCILE_SECONDS, SWEEP_SECONDS, TOKENS_ALWAYS, TOKENS_PER_THREAD, Sweeper
@@ -21,6 +24,12 @@ def sweeper(rig: Rig) -> Sweeper:
     found = Sweeper(rig.runtime, rig.broker, "n1:1")
     found.round()
     return found
+
+
+def test_two_processes_have_two_names_though_all_else_is_the_same() -> None:
+    """In containers both are process 1, of a host and a node that may be called the same."""
+    assert worker.own_name() != worker.own_name()
+    assert worker.own_name().startswith(f"{host_name()}:{os.getpid()}:")
 
 
 def lose_tokens(rig: Rig) -> None:
