@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator
 
 _SEPARATORS = ";&|()<>\n"
-_GRAMMAR = frozenset(("for", "while", "do", "done", "then", "fi", "if", "else", "export", "eval"))
+_GRAMMAR = frozenset(("for", "while", "until", "do", "done", "then", "fi", "if", "else", "export", "eval"))
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 
 

@@ -1,7 +1,6 @@
 """What README.md and docs/how-to/compose.md say of containers, on a real engine: built, started, used, taken down.
 
-`make containers` runs them, and so does CI: they take three minutes, the network, and an engine, which
-`tests.containers.engine` starts where none is.
+The engine is this machine's, or one that `tests.containers.engine` starts.
 """
 
 from __future__ import annotations
@@ -26,11 +25,6 @@ from tests import documents
 from tests.containers import engine
 from tests.documents import ROOT
 from tests.servers import eventually, free_port, program
-
-pytestmark = [
-    pytest.mark.skipif("BUCKETLINE_TEST_CONTAINERS" not in os.environ, reason="`make containers` runs it"),
-    pytest.mark.timeout(1200),
-]
 
 KEY, PASSWORD = "a-key-of-the-tests-that-is-long-enough-0123456789", "a-password-of-the-tests-0123456789"
 NEEDED = ("api", "backends", "bucketline", "deploy", "engine", "docker-compose.yml", "pyproject.toml")

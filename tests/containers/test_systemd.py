@@ -1,56 +1,29 @@
-"""docs/how-to/systemd.md, typed by root of a Debian of its own in which systemd runs, with Debian's Redis.
-
-`make containers` runs it, and so does CI.
-"""
+"""docs/how-to/systemd.md, typed by root of a Debian of its own in which systemd runs, with Debian's Redis."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests import documents
-from tests.containers.machine import Machine, booted, bootstrap, types_before_it_runs
-from tests.documents import ROOT
+from tests.containers.conftest import REDIS_PASSWORD, first_without_network
+from tests.containers.machine import Machine
 from tests.servers import eventually
 
-pytestmark = [
-    pytest.mark.skipif("BUCKETLINE_TEST_CONTAINERS" not in os.environ, reason="`make containers` runs it"),
-    pytest.mark.timeout(1200),
-]
-
 PAGE = "docs/how-to/systemd.md"
-KEY, PASSWORD = "a-key-of-the-tests-that-is-long-enough-0123456789", "a-password-of-the-tests-0123456789"
-REDIS = f"requirepass {PASSWORD}\nappendonly yes\nmaxmemory-policy noeviction\n"
-FILLED_IN = f"sed -i 's/PASSWORD/{PASSWORD}/; s/^BUCKETLINE_API_KEY=$/&{KEY}/' /etc/bucketline/environment"
+KEY = "a-key-of-the-tests-that-is-long-enough-0123456789"
+FILLED_IN = f"sed -i 's/PASSWORD/{REDIS_PASSWORD}/; s/^BUCKETLINE_API_KEY=$/&{KEY}/' /etc/bucketline/environment"
 
 
-@pytest.fixture(scope="module")
-def machine() -> Iterator[Machine]:
-    """After the page's block. What takes a network is typed before the machine starts, which has none but loopback."""
-    with tempfile.TemporaryDirectory(prefix="bl-machine-", ignore_cleanup_errors=True) as name:
-        root = Path(name) / "root"
-        bootstrap(
-            root, "systemd", "systemd-sysv", "dbus", "python3", "python3-venv", "make", "curl", "procps", "redis-server"
-        )
-        made = shutil.ignore_patterns(".git", ".venv", "__pycache__", ".*_cache", "node_modules", "var", "site", "dist")
-        shutil.copytree(ROOT, root / "root" / "bucketline", ignore=made)
-        with (root / "etc" / "redis" / "redis.conf").open("a") as config:
-            config.write(REDIS)
-        lines = documents.block(PAGE, "run: systemd").splitlines()
-        (here,) = [number for number, line in enumerate(lines) if line.startswith("useradd ")]
-        types_before_it_runs(root, "\n".join(["cd /root/bucketline", *lines[:here]]))
-        (filled,) = [number for number, line in enumerate(lines) if "fill in" in line]
-        with booted(root, Path(name) / "boot.log") as machine:
-            rest = [*lines[here : filled + 1], FILLED_IN, *lines[filled + 1 :]]
-            machine.types("\n".join(["cd /root/bucketline", *rest]))
-            yield machine
+@pytest.fixture(scope="module", autouse=True)
+def installed(machine: Machine) -> None:
+    """The rest of the page's block, and between its lines what it says to fill in."""
+    lines = documents.block(PAGE, "run: systemd").splitlines()
+    (filled,) = [number for number, line in enumerate(lines) if "fill in" in line]
+    rest = [*lines[first_without_network(lines) : filled + 1], FILLED_IN, *lines[filled + 1 :]]
+    machine.types("\n".join(["cd /root/bucketline", *rest]))
 
 
 def asked(machine: Machine, path: str, *more: str) -> Any:
@@ -96,8 +69,9 @@ def test_more_workers_and_reload_and_a_place_of_ones_own(machine: Machine) -> No
         'printf \'[destinations.own]\\nbackend = "local"\\nroot = "/srv/media"\\n\' >> /etc/bucketline/plugins.toml'
     )
     eventually(lambda: "own" in {one["name"] for one in asked(machine, "/v1/destinations")["items"]}, "is followed")
-    job = asked(machine, "/v1/objects/own/film.mp4", "--upload-file", "/tmp/film.mp4")
-    eventually(lambda: asked(machine, f"/v1/jobs/{job['id']}")["state"] == "succeeded", "it has arrived")
+    sent = ("/v1/objects/own/film.mp4", "--upload-file", "/tmp/film.mp4")
+    eventually(lambda: "id" in asked(machine, *sent), "each process of the API follows it")
+    eventually(lambda: asked(machine, "/v1/jobs?limit=1")["items"][0]["state"] == "succeeded", "it has arrived")
     machine.types("cmp /tmp/film.mp4 /srv/media/film.mp4; ! touch /srv/media/x 2>/dev/null || rm /srv/media/x")
 
 

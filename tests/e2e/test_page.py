@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from engine.config import host_name
 from tests.backends.proxy import Proxy
 from tests.e2e.browser import Browser
 from tests.e2e.provider import PART, Provider
@@ -338,10 +339,13 @@ def test_a_job_is_paused_gets_a_destination_and_goes_on(here: Here) -> None:
     here.browser.key("Enter")
     here.says("paused", ".job-page .badge")
     here.browser.until("document.activeElement.dataset.verb === 'resume'")  # where the button was
+    end = here.provider.stop_at("before", "complete")  # an ended job takes no destination any more
     gate.open()
     here.browser.click("[data-verb=resume]:not([hidden])")
     here.browser.until("document.querySelector('#add-to')?.value === 'archive'")
     here.browser.click(".job-page form button[type=submit]")
+    here.browser.until("document.querySelectorAll('.transfer').length === 2")
+    end.open()
 
     here.browser.until("document.querySelectorAll('.transfer .proof:not([hidden])').length === 2")
     assert len(here.talk.until(job, "succeeded")["transfers"]) == 2
@@ -442,7 +446,7 @@ def test_a_destination_is_checked(here: Here) -> None:
 
 def test_the_system_is_seen(here: Here) -> None:
     here.open("#/system")
-    here.says("here:", "table")
+    here.says(f"{host_name()}:", "table")
     here.says("redis", ".checks")
 
 
