@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 from collections.abc import Generator, Iterator
 from typing import Any, NamedTuple
 
@@ -126,6 +127,14 @@ class Files:
 
 class LocalFiles(Files):
     shared = True
+
+    def look(self, path: str) -> Seen | None:
+        """Without the four system calls of fsspec's `info`."""
+        try:
+            found = os.stat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return Seen(found.st_size, str(found.st_mtime_ns)) if stat.S_ISREG(found.st_mode) else None
 
     def write_at(self, path: str, offset: int, body: Body) -> int:
         """Without the copy of every block that a file of fsspec needs."""

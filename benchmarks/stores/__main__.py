@@ -105,7 +105,7 @@ def _upload(contest: Contest, subject: str, file: Path) -> dict[str, float]:
         "mb_per_s": size / MB / told["seconds"],
         "cpu_s_per_gb": told["cpu_seconds"] / (size / GB),
         "peak_mb": run.peak_bytes / MB,
-        "sent_s": told["sent_seconds"],
+        **({} if told["sent_seconds"] is None else {"sent_s": told["sent_seconds"]}),
         "seconds": told["seconds"],
     }
 

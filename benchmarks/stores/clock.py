@@ -36,11 +36,14 @@ def call() -> Call:
     return Call(json.loads(sys.argv[1]), *sys.argv[2:4])
 
 
-def report(send: Callable[[], object], finish: Callable[[], object] = lambda: None) -> None:
-    """Send, then finish (make it visible, look at it), and print what both cost as JSON."""
-    clock = Clock()
+def report(send: Callable[[], object], finish: Callable[[], object] | None = None) -> None:
+    """Send, then finish (make it visible, look at it), and print what both cost as JSON. `sent_seconds` is null where
+    all is one call that does more than send.
+    """
+    clock, sent = Clock(), None
     send()
-    sent = clock.read()
-    finish()
+    if finish is not None:
+        sent = clock.read().seconds
+        finish()
     done = clock.read()
-    print(json.dumps({"seconds": done.seconds, "cpu_seconds": done.cpu_seconds, "sent_seconds": sent.seconds}))
+    print(json.dumps({"seconds": done.seconds, "cpu_seconds": done.cpu_seconds, "sent_seconds": sent}))

@@ -1,4 +1,5 @@
-"""One upload by a backend of ours, used as a worker uses it: begin, parts from a file in threads, complete.
+"""One upload by a backend of ours, used as a worker uses it: begin, parts from a file in threads, complete; or in one
+call, where all of it is one part.
 
 The settings: `backend` and `options` as in plugins.toml, `part_size` and `threads`. What the backend's capabilities
 forbid (more than one part, more than one at a time) is not done.
@@ -14,7 +15,7 @@ from typing import Any
 import msgspec
 
 from backends import parts, registry
-from backends.base import Backend, Capabilities, Properties, Receipt
+from backends.base import Backend, Capabilities, ObjectInfo, Properties, PutsWhole, Receipt
 from backends.body import BytesBody, FileBody
 from backends.checksums import crc32c
 from benchmarks.stores import clock
@@ -41,6 +42,12 @@ class Upload:
         self._pool = ThreadPoolExecutor(min(threads, len(self._bodies)))
         self._connect(min(threads, len(self._bodies)))
         self._receipts: list[Receipt] = []
+        self.whole = len(self._bodies) == 1 and isinstance(backend, PutsWhole)
+
+    def store(self) -> None:
+        """Everything in one call."""
+        assert isinstance(self._backend, PutsWhole)
+        _expect(self._backend.put_whole(self._key, self._bodies[0], properties=Properties()), self._size)
 
     def send(self) -> None:
         """Open the upload and send all parts."""
@@ -51,9 +58,7 @@ class Upload:
 
     def finish(self) -> None:
         """Make the object visible."""
-        info = self._backend.complete(self._session, self._receipts)
-        if info.size != self._size:
-            raise RuntimeError(f"{info.size} of {self._size} bytes were stored")
+        _expect(self._backend.complete(self._session, self._receipts), self._size)
 
     def _put(self, number: int) -> Receipt:
         return self._backend.put_part(self._session, number, self._bodies[number - 1])
@@ -80,10 +85,18 @@ class Upload:
         list(self._pool.map(warm_up, range(threads)))
 
 
+def _expect(info: ObjectInfo, size: int) -> None:
+    if info.size != size:
+        raise RuntimeError(f"{info.size} of {size} bytes were stored")
+
+
 def main() -> None:
     call = clock.call()
     upload = Upload(built(call.settings), call)
-    clock.report(upload.send, upload.finish)
+    if upload.whole:
+        clock.report(upload.store)
+    else:
+        clock.report(upload.send, upload.finish)
 
 
 if __name__ == "__main__":
