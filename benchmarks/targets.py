@@ -75,6 +75,13 @@ def _line(results: Results) -> float | None:
     return ratio(carrying.LINE / MB, results.median(carrying.ON_A_LINE, OURS, "mb_per_s"))
 
 
+def _fast_line(results: Results) -> float | None:
+    """Beside the slowest of the line, receiving and carrying."""
+    halves = [results.median(name, OURS, "mb_per_s") for name in (carrying.INGEST, carrying.CARRYING)]
+    slowest = min([carrying.FAST_LINE / MB, *(half for half in halves if half is not None)])
+    return ratio(slowest, results.median(carrying.ON_A_FAST_LINE, OURS, "mb_per_s"))
+
+
 CLOUD = "No cloud library in the API process"
 
 
@@ -96,6 +103,7 @@ TARGETS = (
     Target("Ingest: throughput, × bare app", _against(carrying.INGEST, "mb_per_s", Bare.name), 0.8, True, "×"),
     Target("Client to sink, × the time of the slower half", _slower_half, 1.4, False, "×"),
     Target("The same on a line of 250 MB/s, × the time of the line", _line, 1.4, False, "×"),
+    Target("The same on a line of 1,000 MB/s, × the slowest of line and halves", _fast_line, 1.4, False, "×"),
     Target("10,000 parts: Redis memory", _parts("redis_kib", MANY), 1024, False, "KiB"),
     Target("Redis commands per part, 10,000 against 1,000 parts", _growth("commands_per_part"), 10, False, "%"),
     Target("CPU per part, 10,000 against 1,000 parts", _growth("cpu_ms_per_part"), 25, False, "%"),

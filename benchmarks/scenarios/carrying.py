@@ -16,6 +16,8 @@ INGEST = "1 raw body: client to fsynced file"
 THROUGH = "1 raw body: client to object in the sink"
 ON_A_LINE = "The same, from a client with a line of 250 MB/s"
 LINE = 250 * MB
+ON_A_FAST_LINE = "The same, from a client with a line of 1,000 MB/s"
+FAST_LINE = 1_000 * MB
 
 
 class JobFailed(Exception):
@@ -82,8 +84,12 @@ def ours(stack: Bucketline, sink: Sink, file: Path, number: int) -> list[Sample]
 def through(root: Path, sink: Sink, file: Path, number: int) -> list[Sample]:
     """One job from its first byte until it succeeded, sent while it is received; by a stack of its own that is warm."""
     with Bucketline(root, sink, pipelining=True) as stack:
-        runs = [_through(stack, sink, file, f"{number}/{turn}", rate) for turn, rate in enumerate((None, None, LINE))]
-    return [Sample(THROUGH, Bucketline.name, runs[1]), Sample(ON_A_LINE, Bucketline.name, runs[2])]
+        _through(stack, sink, file, f"{number}/warm-up", None)
+        rates = {THROUGH: None, ON_A_LINE: LINE, ON_A_FAST_LINE: FAST_LINE}
+        return [
+            Sample(scenario, Bucketline.name, _through(stack, sink, file, f"{number}/{turn}", rate))
+            for turn, (scenario, rate) in enumerate(rates.items())
+        ]
 
 
 def _through(stack: Bucketline, sink: Sink, file: Path, key: str, rate: float | None) -> dict[str, float]:
