@@ -23,7 +23,7 @@ help:
 	@echo 'make up PORT=8000    set up, and run Bucketline in the foreground until Ctrl-C'
 	@echo 'make example-django  set up, and run a Django site with a page that uploads, beside a Bucketline'
 	@echo 'make test            set up, and run the whole suite (ARGS="-k name" for a part of it)'
-	@echo 'make containers      the image and the Compose file on a container engine'
+	@echo 'make containers      the image, Compose, systemd and a newcomer'"'"'s first commands, for real (root)'
 	@echo 'make check           linter, strict types, layering, the Compose file'
 	@echo 'make bench           side by side with what you would use instead'
 	@echo 'make bench-stores    each storage backend beside the upload of its own library'
@@ -44,7 +44,8 @@ $(STAMP):
 	@awk '/^[^ ]/ { fast = /^gunicorn-h1c==/ } { print > ("$(VENV)/" (fast ? "fast" : "rest") ".txt") }' constraints.txt
 	$(PIP) install --quiet --no-compile --require-hashes --no-deps -r $(VENV)/rest.txt
 	@$(PIP) install --quiet --no-compile --require-hashes --no-deps -r $(VENV)/fast.txt 2>$(VENV)/fast.log || \
-	  echo 'Without the HTTP parser in C: it has to be built here, and was not ($(VENV)/fast.log). All works without it.' >&2
+	  echo 'Without the HTTP parser in C: it has to be built here, and was not ($(VENV)/fast.log). All works without it;' \
+	    'with a C compiler, `make clean setup` tries again.' >&2
 	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $(STAMP)
 
@@ -70,8 +71,8 @@ $(NODE): | setup
 test: setup $(NODE)
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
-# The image and the Compose file on a real engine: on yours, or, as root, on one that is started for it (of Debian's
-# packages docker.io, docker-compose, iptables and mmdebstrap).
+# The image and the Compose file on a real engine: on yours, or, as root, on one that is started for it; and a Debian of
+# its own in which systemd runs. Of Debian's packages docker.io, docker-compose, iptables, mmdebstrap, systemd-container.
 containers: setup
 	BUCKETLINE_TEST_CONTAINERS=1 $(BIN)/python -m pytest -q $(ARGS) tests/containers
 

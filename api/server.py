@@ -7,12 +7,12 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from importlib.util import find_spec
 from typing import Any
 
 import structlog
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
+from gunicorn.asgi.protocol import ASGIProtocol
 from gunicorn.glogging import Logger
 
 from api.limits import GRACEFUL_SECONDS, HEADER_FIELD_BYTES, WORKER_TIMEOUT_SECONDS
@@ -76,7 +76,8 @@ def _announce(arbiter: Any) -> None:
 
 
 def _announce_json(arbiter: Any) -> None:
-    parser = "python" if find_spec("gunicorn_h1c") is None else "c"
+    fast = ASGIProtocol._check_h1c_protocol_available() and ASGIProtocol._h1c_has_limits  # as gunicorn itself asks
+    parser = "c" if fast else "python"
     for listener in arbiter.LISTENERS:
         log.info("listening", url=str(listener), http_parser=parser)
 

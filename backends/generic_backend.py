@@ -86,10 +86,14 @@ class GenericBackend:
     def put_whole(self, key: str, body: Body, *, properties: Properties, create_only: bool = False) -> ObjectInfo:
         check_key(key, self._kind)
         upload = LocalUpload(new_id(), key, body.size, max(body.size, 1), create_only=create_only)
+        with self._files("store the object") as files:
+            self._prepare(files, upload)
+        path = self._temporary(upload)
         try:
             with self._files("store the object") as files:
-                self._prepare(files, upload)
-                crc32c = files.write(self._temporary(upload), body)  # over an empty file it would be slower on some
+                crc32c = files.write(path, body)  # over an empty file, as of `begin`, it would be slower on some
+                if (after := files.look(path)) is None or after.size < body.size:
+                    raise Unavailable("The file was written, but it is not there, or shorter than that.")
                 return self._complete(files, upload, [Receipt(1, body.size, etag=checksums.crc32c_text(crc32c))])
         except BaseException:
             self._forget(upload.session)

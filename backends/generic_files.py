@@ -142,6 +142,10 @@ class LocalFiles(Files):
             file.seek(offset)
             return copy(body, lambda block: _write_all(file, block))
 
+    def write(self, path: str, body: Body) -> int:
+        with open(path, "wb", buffering=0) as file:
+            return copy(body, lambda block: _write_all(file, block))
+
     def read(self, path: str, offset: int, size: int) -> Generator[bytes]:
         with open(path, "rb", buffering=0) as file:
             file.seek(offset)

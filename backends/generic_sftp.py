@@ -182,6 +182,10 @@ class SshfsFiles(Files):
         with told_apart(self, path, body):
             return super().write_at(path, offset, body)
 
+    def write(self, path: str, body: Body) -> int:
+        with told_apart(self, path, body):
+            return super().write(path, body)
+
     def publish(self, temporary: str, target: str, *, create_only: bool) -> None:
         if not create_only:
             self._ask("posix_rename", temporary, target)

@@ -24,8 +24,9 @@ REQUEST = MIB // 2
 """Bytes in one message. The library copies each several times: larger copies are made in fresh pages of memory every
 time (1 MiB takes 1.7 times the CPU, 4 MiB more than twice), and smaller ones cost more in messages."""
 
-_NO_LINKS = {0xC0000010, 0xC00000BB, 0xC0000002}
-"""INVALID_DEVICE_REQUEST, NOT_SUPPORTED and NOT_IMPLEMENTED: what file systems without hard links answer."""
+_NO_LINKS = {0xC0000010, 0xC00000BB, 0xC0000002, 0xC0000022}
+"""INVALID_DEVICE_REQUEST, NOT_SUPPORTED, NOT_IMPLEMENTED and, for EPERM of vfat and others, ACCESS_DENIED: what servers
+answer where there are no hard links."""
 
 
 class SmbFiles(Files):
@@ -81,8 +82,8 @@ class SmbFiles(Files):
                 raise ObjectExists("There is an object at the key already.") from None
             if getattr(error, "ntstatus", None) in _NO_LINKS:
                 raise InvalidRequest(
-                    "This share cannot make hard links, without which nobody can tell which of two writers came first: "
-                    'use on_conflict "replace", or set capabilities = { create_only = false } for the destination.'
+                    "This share makes no hard links, or not for this user; without them nobody can tell which of two "
+                    'writers came first: use on_conflict "replace", or set capabilities = { create_only = false }.'
                 ) from error
             raise
         self.remove(temporary)

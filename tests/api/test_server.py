@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from api.server import run
 from engine.config import Settings
 from tests.api.served import ROOT, Served, read_all, read_until
-from tests.servers import eventually
+from tests.servers import eventually, needs
 
 HOST = b"Host: localhost\r\n"
 PUT = b"PUT /v1/objects/media/k HTTP/1.1\r\n" + HOST
@@ -27,6 +28,7 @@ BEYOND = 0
 @pytest.fixture(scope="module", params=["c", "python"])
 def parser(request: pytest.FixtureRequest) -> str:
     """The parser in C is an extra. Both have to do everything."""
+    needs(request.param == "python" or find_spec("gunicorn_h1c") is not None, "gunicorn_h1c, which takes a C compiler")
     return str(request.param)
 
 

@@ -173,7 +173,7 @@ def test_on_a_share_of_two_who_publish_at_once_one_wins(started: Started) -> Non
     files = [backend._connections.connected() for backend in connections]
     folder = f"/share/in/{token_hex(4)}"
     files[0].make_folders(folder)
-    start = Barrier(2)
+    start = Barrier(2, timeout=30)
 
     def publish(which: int, number: int) -> bool:
         temporary = f"{folder}/{number}.{which}"
@@ -196,13 +196,16 @@ def test_on_a_share_of_two_who_publish_at_once_one_wins(started: Started) -> Non
             backend.close()
 
 
-def test_a_share_without_hard_links_says_what_to_do(started: Started, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What Samba answers where the file system below it has none."""
+@pytest.mark.parametrize("status", [0xC00000BB, 0xC0000022])
+def test_a_share_without_hard_links_says_what_to_do(
+    started: Started, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    """NOT_SUPPORTED, and ACCESS_DENIED for the EPERM of vfat."""
     smbclient, exceptions = pytest.importorskip("smbclient"), pytest.importorskip("smbprotocol.exceptions")
     server, key = started("smb"), f"{token_hex(4)}/data"
 
     def refused(*_: object, **__: object) -> None:
-        raise exceptions.SMBOSError(0xC00000BB, "there")
+        raise exceptions.SMBOSError(status, "there")
 
     monkeypatch.setattr(smbclient, "link", refused)
     backend = FsspecPlugin().build(msgspec.convert(server.table, FsspecOptions))

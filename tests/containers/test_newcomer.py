@@ -5,7 +5,9 @@ from __future__ import annotations
 from tests import documents
 from tests.containers.machine import Machine
 
-UNTIL_READY = "until curl -sf http://127.0.0.1:8000/readyz >/dev/null; do sleep 0.2; done\n"
+UNTIL_READY = "timeout 60 bash -c 'until curl -sf http://127.0.0.1:8000/readyz >/dev/null; do sleep 0.2; done'\n"
+ENDING = "set -m; trap 'kill -INT -- $(jobs -p | sed s/^/-/) 2>/dev/null; wait' EXIT\n"
+"""Whatever a shell leaves in the background ends with it, also where a line before the last one fails."""
 ENDED = "\nkill -INT -- -$!; wait $! || true\n"
 """As Ctrl-C in a terminal reaches all of a command line."""
 COLLECTOR = """\
@@ -31,7 +33,7 @@ def test_the_first_two_commands_of_the_readme(machine: Machine) -> None:
     assert said.count("byte-identical") == 4
 
     sent = "echo hello >/tmp/hello; curl -s -T /tmp/hello http://127.0.0.1:8000/v1/objects/media/hello"
-    said = machine.types(f"set -m; cd /root/bucketline; {up.partition('#')[0].strip()} &\n{UNTIL_READY}{sent}{ENDED}")
+    said = machine.types(ENDING + f"cd /root/bucketline; {up.partition('#')[0].strip()} &\n{UNTIL_READY}{sent}{ENDED}")
     assert '"state":' in said
 
 
@@ -39,7 +41,7 @@ def test_the_trial_of_a_plug_in(machine: Machine) -> None:
     """Its environment is the one of the guide; the destination is one that needs nothing."""
     block = documents.block("docs/backends/write-your-own.md", "run: up and put").replace("up &", "up &\nup=$!")
     before = (
-        "set -m; . /root/trial/bin/activate; mkdir -p /root/mine; cd /root/mine; echo abc >some.file\n"
+        ENDING + ". /root/trial/bin/activate; mkdir -p /root/mine; cd /root/mine; echo abc >some.file\n"
         "bucketline init --name trial --backend local --root objects --yes\n"
     )
     machine.types(before + block + "kill -INT -- -$up; wait $up || true")
@@ -50,7 +52,7 @@ def test_spans_come_to_the_collector(machine: Machine) -> None:
     _, variables, up = documents.block("docs/tracing.md", "run: otel").splitlines()
     host = variables.partition("http://")[2].partition(":")[0]
     before = (
-        f"set -m; cat >/root/collector.py <<'E'\n{COLLECTOR}E\necho 127.0.0.1 {host} >>/etc/hosts\n"
+        f"{ENDING}cat >/root/collector.py <<'E'\n{COLLECTOR}E\necho 127.0.0.1 {host} >>/etc/hosts\n"
         "python3 /root/collector.py 2>/dev/null & collector=$!\n"
         ". /root/traced/bin/activate; mkdir -p /root/spanned; cd /root/spanned; bucketline init --yes\n"
     )
