@@ -6,7 +6,7 @@ from tests import documents
 from tests.containers.machine import Machine
 
 UNTIL_READY = "timeout 60 bash -c 'until curl -sf http://127.0.0.1:8000/readyz >/dev/null; do sleep 0.2; done'\n"
-ENDING = "set -m; trap 'kill -INT -- $(jobs -p | sed s/^/-/) 2>/dev/null; wait' EXIT\n"
+ENDING = "set -m; trap 'kill -INT -- $(jobs -p | sed s/^/-/) 2>/dev/null || true; wait' EXIT\n"
 """Whatever a shell leaves in the background ends with it, also where a line before the last one fails."""
 ENDED = "\nkill -INT -- -$!; wait $! || true\n"
 """As Ctrl-C in a terminal reaches all of a command line."""
