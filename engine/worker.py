@@ -151,8 +151,10 @@ def _warnings(runtime: Runtime) -> list[str]:
 
 def _drain(runtime: Runtime, broker: WakingBroker, worker: Worker) -> None:
     """No new work; running steps get their time, then they are given back without costing an attempt."""
-    log.info("leaving: running parts are finished or given back")
     runtime.stopping.set()
+    for thread in worker.workers:  # at once: `stop`, in a thread of its own, may be late on a busy machine
+        thread.stop()
+    log.info("leaving: running parts are finished or given back")
     stopper = threading.Thread(target=lambda: worker.stop(timeout=int(GRACE_SECONDS * 1000)), daemon=True)
     stopper.start()
     stuck = not _finished(runtime, GRACE_SECONDS)
