@@ -10,7 +10,6 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 # Named after what .venv was made from: while that is unchanged, nothing is asked of the network.
 STAMP  := $(VENV)/.made-from-$(shell cat constraints.txt pyproject.toml | cksum | tr ' ' -)
-# gunicorn's parser in C comes as source only: for want of a C compiler, all else must not fail.
 # pip's cache and index settings are the user's own; only the hashes decide what gets in. To compile all that may never be
 # imported is a third of pip's time; Python compiles the rest when it is.
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
@@ -34,6 +33,7 @@ help:
 
 setup: $(STAMP)
 
+# gunicorn's parser in C comes as source only: for want of a C compiler, all else must not fail.
 $(STAMP):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo 'Bucketline needs Python 3.11 or newer; `make PYTHON=python3.12 setup` names another one.' >&2; exit 1; }
