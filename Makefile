@@ -22,7 +22,7 @@ help:
 	@echo 'make up PORT=8000    set up, and run Bucketline in the foreground until Ctrl-C'
 	@echo 'make example-django  set up, and run a Django site with a page that uploads, beside a Bucketline'
 	@echo 'make test            set up, and run the whole suite (ARGS="-k name" for a part of it)'
-	@echo 'make containers      the image, Compose, systemd and a newcomer'"'"'s first commands, for real (root)'
+	@echo 'make containers      the image, Compose, systemd, a newcomer'"'"'s and a contributor'"'"'s commands, for real (root)'
 	@echo 'make check           linter, strict types, layering, the Compose file'
 	@echo 'make bench           side by side with what you would use instead'
 	@echo 'make bench-stores    each storage backend beside the upload of its own library'

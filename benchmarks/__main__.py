@@ -40,6 +40,7 @@ class Options:
     submits: int
     only: frozenset[str]
     peers_only: bool
+    quick: bool
     folder: Path
 
     def wants(self, part: str) -> bool:
@@ -75,6 +76,7 @@ def parse(arguments: Sequence[str]) -> Options:
         parsed.submits,
         frozenset(parsed.only),
         parsed.peers_only,
+        parsed.quick,
         parsed.results,
     )
 
@@ -187,7 +189,7 @@ def _logs(root: Path) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0 when every target that was measured holds, 1 when one does not."""
+    """0 when every target that was measured holds, 1 when one does not: a small run cannot tell, and ends with 0."""
     options = parse(sys.argv[1:] if arguments is None else arguments)
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="bucketline-bench-") as folder:
@@ -210,7 +212,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     (options.folder / "latest.md").write_text(text)
     (options.folder / "latest.json").write_text(report.as_json(results, known))
     print(text)
-    return 1 if any(target.holds(results) is False for target in TARGETS) else 0
+    missed = any(target.holds(results) is False for target in TARGETS)
+    return 1 if missed and not options.quick else 0
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0 when every target that was measured holds, 1 when one does not."""
+    """0 when every target that was measured holds, 1 when one does not: a small run cannot tell, and ends with 0."""
     options = parse(sys.argv[1:] if arguments is None else arguments)
     begun, results = time.monotonic(), Results()
     with tempfile.TemporaryDirectory(prefix="bucketline-stores-") as folder:
@@ -64,7 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.json:
         options.json.write_text(page.as_json(results, known))
     print(text)
-    return 1 if any(target.holds(results) is False for target in TARGETS) else 0
+    missed = any(target.holds(results) is False for target in TARGETS)
+    return 1 if missed and not options.quick else 0
 
 
 def _contest(name: str, root: Path, file: Path, rounds: int, results: Results) -> None:

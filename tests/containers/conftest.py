@@ -1,5 +1,5 @@
-"""Containers, and a Debian with nothing on it: `make containers` runs these tests, and so does CI. They take minutes,
-root and the network.
+"""Containers, a Debian with nothing on it, and a clone with nothing made: `make containers` runs these tests, and so
+does CI. They take minutes, root and the network.
 """
 
 from __future__ import annotations
