@@ -5,9 +5,12 @@
 --   object:<path>       JSON      size, etag, type, metadata of a stored object
 --   log                 list      "<arrival> <operation> <encoded path> <bytes>", arrival in epoch seconds
 --   stored, bytes       numbers   finished objects, body bytes taken since the last reset
+local ffi = require("ffi")
+local base = require("resty.core.base")
 local dict = ngx.shared.sink
+ffi.cdef([[ssize_t recv(int fd, void *buffer, size_t size, int flags);]])
+local DISCARD = 0x60 -- MSG_TRUNC | MSG_DONTWAIT
 local SMALL = 65536 -- up to here the ETag is the real MD5
-local BUFFERED = 17 * 1048576 -- client_body_buffer_size
 
 local function pack(t)
   local out = {}
@@ -28,31 +31,43 @@ local function note(operation, bytes)
   dict:incr("bytes", bytes, 0)
 end
 
--- Reads the body and forgets it; its size and an ETag. A body of a part's size goes into one buffer of nginx, which cost a
--- third of the CPU of handing it to Lua piece by piece (2026-11-23); larger ones are taken piece by piece all the same,
--- because nginx would write them to disk.
+-- The descriptor of the client's connection: nginx' ngx_http_request_t begins with a signature and its connection, which
+-- begins with three pointers and the descriptor.
+local function descriptor()
+  local request = ffi.cast("char *", base.get_request())
+  assert(ffi.cast("uint32_t *", request)[0] == 0x50545448, "not a request of nginx")
+  local connection = ffi.cast("char **", request + 8)[0]
+  return ffi.cast("int *", connection + 24)[0]
+end
+
+-- Reads the body and forgets it; its size and an ETag. After each wait nginx takes a few bytes of a large body, and the
+-- kernel drops the rest of what has come, uncopied (MSG_TRUNC in tcp(7)): a quarter of the CPU of one buffer of nginx for
+-- the whole (2026-11-26: 0.13 against 0.55 s for a GiB).
 local function drain()
   local length = tonumber(ngx.var.http_content_length) or 0
   if length <= SMALL then
     ngx.req.read_body()
     return length, ngx.md5(ngx.req.get_body_data() or "")
   end
-  if length <= BUFFERED then
-    ngx.req.read_body()
-    return length, ngx.md5(ngx.var.request_id .. length)
-  end
   local socket, problem = ngx.req.socket()
   if not socket then
     ngx.log(ngx.ERR, "no request socket: ", problem)
     return ngx.exit(400)
   end
-  local left = length
+  local left, fd = length, descriptor()
   while left > 0 do
-    local data = socket:receiveany(65536)
+    local data = socket:receiveany(4096)
     if not data then
       return ngx.exit(400)
     end
     left = left - #data
+    while left > 0 do
+      local dropped = tonumber(ffi.C.recv(fd, nil, left, DISCARD))
+      if dropped <= 0 then
+        break
+      end
+      left = left - dropped
+    end
   end
   return length, ngx.md5(ngx.var.request_id .. length)
 end

@@ -9,14 +9,14 @@ from contextlib import contextmanager
 
 from engine.content_types import HEAD_BYTES
 from engine.digests import Bytes, Digest, Digester
-from engine.disk import MAX_BUFFERS, Directory, Disk, explain
+from engine.disk import MAX_BUFFERS, WRITE, Directory, Disk, explain
 from engine.errors import EngineError, SpoolUnavailable, TooLarge
 from engine.layout import Layout
 from engine.packs import MOST_BYTES, Appended, Packs
 from engine.space import Space
 from engine.write_behind import STEP, WriteBehind
 
-BATCH = 1 << 20  # what one write takes; a file up to this size touches the disk only when it is committed
+BATCH = 1 << 20  # a file up to this size touches the disk only when it is committed
 _MOST_PIECES = MAX_BUFFERS - 2  # in a pack, a header and the sidecar go along with them
 
 
@@ -82,7 +82,8 @@ class Incoming:
             # Bytes are kept as they are, until a batch is full; anything else may change behind our back.
             self._batch.append(data if isinstance(data, bytes) else bytes(data))
             self._batched += len(data)
-            if self._batched >= BATCH or len(self._batch) == _MOST_PIECES:
+            full = BATCH if self._fd is None else WRITE
+            if self._batched >= full or len(self._batch) == _MOST_PIECES:
                 self._flush()
                 self._write_behind()
 

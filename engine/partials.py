@@ -21,7 +21,7 @@ import msgspec
 
 from engine import record_files
 from engine.content_types import HEAD_BYTES
-from engine.disk import Directory, Disk, explain
+from engine.disk import WRITE, Directory, Disk, explain
 from engine.errors import EngineError, SourceCorrupt
 from engine.layout import Layout, checked, names
 from engine.models import JobSpec, SubmitOptions, TransferPlan
@@ -208,10 +208,10 @@ class File:
                 self._unwritten -= size
 
     def write(self, data: bytes) -> None:
-        """Append; up to 1 MiB stays in memory until `flush`."""
+        """Append; up to `WRITE` bytes stay in memory until `flush`."""
         self._batch.append(data)
         self._batched += len(data)
-        if self._batched >= BATCH or len(self._batch) >= 1000:
+        if self._batched >= WRITE or len(self._batch) >= 1000:
             self.flush()
 
     def flush(self) -> None:
