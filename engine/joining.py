@@ -48,7 +48,7 @@ async def join(service: AsyncService, parts: Sequence[str], final: Final, allows
 
 
 async def _make(service: AsyncService, parts: Sequence[Upload], final: Final) -> str:
-    """The final upload, whole, and known to its parts: from here on it is the only one that they are joined into."""
+    """The final upload, known to its parts, and whole: from here on it is the only one that they are joined into."""
     size, most = sum(part.offset for part in parts), service.settings.max_size
     if most is not None and size > most:
         raise TooLarge(f"Together they have {size} bytes; the limit is {most}.")
@@ -56,10 +56,12 @@ async def _make(service: AsyncService, parts: Sequence[Upload], final: Final) ->
     note = Note(spec=spec, options=final.options, length=size, metadata=final.metadata, concat=final.concat)
     job = await service.uploads.make(note)
     try:
-        async with service.uploads.hold(job) as upload:
-            await upload.join(parts)
+        # First the notes of all parts, then the bytes: a whole final upload becomes a job, whoever finds it, so there
+        # must be no other one for them by then. Of one that is not whole the notes mean nothing.
         for part in parts:
             await part.belong_to(job)
+        async with service.uploads.hold(job) as upload:
+            await upload.join(parts)
     except EngineError:
         with suppress(EngineError):
             await service.uploads.remove(job, "discard")
@@ -92,10 +94,12 @@ async def _note(service: AsyncService, part: str, allows: Callable[[JobSpec], bo
 
 
 async def _is_of(service: AsyncService, final: str, parts: Sequence[str]) -> bool:
-    """Whether that upload lives, and is made of these parts, no others, in this order."""
+    """Whether that upload is whole, or a job by now, and made of these parts, no others, in this order."""
     try:
         note = await service.uploads.note(final)
     except NotFound:
+        return False
+    if not await asyncio.to_thread(service.spool.partials.has_all, note):
         return False
     addresses = note.concat.partition(";")[2].split()
     return not note.ended and [address.rstrip("/").rpartition("/")[2] for address in addresses] == list(parts)

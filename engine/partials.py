@@ -48,7 +48,7 @@ class Note(msgspec.Struct, kw_only=True, omit_defaults=True):
     plans: list[TransferPlan] = msgspec.field(default_factory=list)
     """Of the transfers that have begun while the bytes were coming."""
     joined: str = ""
-    """Of a partial upload: the final one that has its bytes."""
+    """Of a partial upload: the final one that has its bytes, if that has all it is made of."""
     ended: str = ""
     """Why there will be no job."""
     end: End = "discard"
@@ -130,6 +130,10 @@ class Partials:
         except FileNotFoundError:
             return 0
         return size if note.proved is None else min(size, note.proved)
+
+    def has_all(self, note: Note) -> bool:
+        """Whether all bytes are there, or were until it became a job. Raises OSError."""
+        return self.offset(note) == note.length or not os.path.exists(self.layout.partial(note.spec.id))
 
     def head(self, job_id: str) -> bytes:
         """The first bytes, by which a content type can be told."""

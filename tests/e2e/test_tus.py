@@ -11,6 +11,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -434,8 +435,9 @@ def test_partial_uploads_break_and_go_on_like_others(http: httpx.Client, bucket:
     assert http.head(url, headers=V).status_code == 410
 
 
-def test_killed_while_joining(tmp_path: Path) -> None:
-    """Before the ledger hears of the job: it is made, once, and whoever asks again for it gets the same."""
+@pytest.mark.parametrize("there", ["one note", "both notes", "half of the bytes", "all"])
+def test_killed_while_joining(tmp_path: Path, there: str) -> None:
+    """The job is made, once, and whoever asks again for it gets the same."""
     with Stack(_plugins(tmp_path)) as stack:
         stack.valkey.start()
         stack.environ["BUCKETLINE_REDIS_URL"] = stack.valkey.url
@@ -451,14 +453,31 @@ def test_killed_while_joining(tmp_path: Path) -> None:
             with pytest.raises(httpx.TransportError):
                 answer.result()
         gate.drop()
+        uploads = stack.spool / "tus"
+        if there != "all":
+            _earlier(stack.spool, there)
         stack.api()
         stack.worker()
         again = create(stack.talk.http, **headers)
         assert again.status_code == 201
         stack.talk.until(again.headers["Bucketline-Job"], "succeeded")
         assert (tmp_path / "joined").read_bytes() == b"abcd"
-        assert len(stack.talk.http.get("/v1/jobs").json()["items"]) == 1
-        assert [path.name for path in (stack.spool / "tus").iterdir() if path.suffix != ".json"] == []
+        eventually(lambda: len(stack.talk.http.get("/v1/jobs").json()["items"]) == 1, "there is one job", PATIENCE)
+        assert [path.name for path in uploads.iterdir() if path.suffix != ".json"] == []
+
+
+def _earlier(spool: Path, there: str) -> None:
+    """What is on the disk, put back to what was `there` earlier in the same join, and that a while ago."""
+    uploads, jobs = spool / "tus", spool / "jobs"
+    notes = {path: json.loads(path.read_bytes()) for path in uploads.glob("*.json")}
+    (final,) = [path.stem for path, note in notes.items() if note.get("concat", "").startswith("final")]
+    (jobs / f"{final}.data").rename(uploads / final)
+    (jobs / f"{final}.json").unlink()
+    os.truncate(uploads / final, {"half of the bytes": 2}.get(there, 0))
+    if there == "one note":
+        path, note = next((path, note) for path, note in notes.items() if note.pop("joined", ""))
+        path.write_text(json.dumps(note))
+    os.utime(uploads / final, times=(time.time() - 60,) * 2)
 
 
 def test_joining_is_refused_where_there_is_no_room(tmp_path: Path) -> None:
