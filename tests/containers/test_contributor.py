@@ -65,12 +65,10 @@ def environ(**more: str) -> dict[str, str]:
 def test_a_target_does_what_it_is_said_to_do(clone: Path, line: str) -> None:
     before = sources(clone)
 
-    done = subprocess.run(
-        line, shell=True, cwd=clone, env=environ(JOBS="2", **({"ARGS": SMALL[line]} if line in SMALL else {})),
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LONGEST, check=False,
-    )  # fmt: skip
+    with started(line, clone, JOBS="2", **({"ARGS": SMALL[line]} if line in SMALL else {})) as (process, log):
+        process.wait(LONGEST)
 
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    assert process.returncode == 0, log.read_text()[-8000:]
     assert sources(clone) == before, "only what is ignored was written"
     if line in MADE_BY:
         assert list(clone.glob(MADE_BY[line]))
@@ -81,7 +79,7 @@ def test_make_up(clone: Path) -> None:
     port = free_port()
     with running("make up", clone, PORT=str(port)):
         url = f"http://127.0.0.1:{port}"
-        eventually(lambda: answers(f"{url}/readyz"), "it is ready", LONGEST)
+        eventually(lambda: answers(f"{url}/readyz"), "it is ready", 2 * MINUTES)
         put = httpx.put(f"{url}/v1/objects/media/hello", content=b"hello", trust_env=False, timeout=60)
         assert put.status_code == 202, put.text
         path = f"{url}/v1/jobs/{put.json()['id']}"
@@ -97,7 +95,7 @@ def test_make_example_django(clone: Path) -> None:
     with running(line, clone, PORT=str(port), SITE_PORT=str(site)):
         url = f"http://127.0.0.1:{site}"
         eventually(lambda: answers(url), "the site answers", LONGEST)
-        eventually(lambda: answers(f"http://127.0.0.1:{port}/readyz"), "Bucketline is ready", 60)
+        eventually(lambda: answers(f"http://127.0.0.1:{port}/readyz"), "Bucketline is ready", 2 * MINUTES)
         with httpx.Client(base_url=url, trust_env=False, timeout=60) as browser:
             page = browser.get("/").text
             (script,) = re.findall(r'src="(/static/media/[\w.]+\.js)"', page)
@@ -117,8 +115,8 @@ def _node() -> int:
 
 
 @contextmanager
-def running(line: str, directory: Path, **more: str) -> Iterator[None]:
-    """A command line in the foreground of a terminal of its own, ended by Ctrl-C; nothing of it stays."""
+def started(line: str, directory: Path, **more: str) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """A command line in a terminal of its own, and what it prints there. At the end nothing of it runs."""
     log = directory.parent / "terminal.log"
     with log.open("wb") as terminal:
         process = subprocess.Popen(
@@ -126,20 +124,26 @@ def running(line: str, directory: Path, **more: str) -> Iterator[None]:
             stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
     try:
-        yield
-        assert process.poll() is None, log.read_text()
-    except BaseException:
-        print(log.read_text()[-4000:])
-        raise
+        yield process, log
     finally:
-        # To each process of the group, as the terminal does.
-        os.killpg(process.pid, signal.SIGINT)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@contextmanager
+def running(line: str, directory: Path, **more: str) -> Iterator[None]:
+    """One that goes on until Ctrl-C, which ends all of it."""
+    with started(line, directory, **more) as (process, log):
         try:
+            yield
+            assert process.poll() is None, "it has ended by itself"
+            os.killpg(process.pid, signal.SIGINT)  # to each process of the group, as the terminal does
             process.wait(60)
             eventually(lambda: not _group_is_there(process.pid), f"nothing of `{line}` is left", 60)
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+        except BaseException:
+            print(log.read_text()[-4000:])
+            raise
 
 
 def _group_is_there(group: int) -> bool:
