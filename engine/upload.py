@@ -125,7 +125,7 @@ class Upload:
             await asyncio.to_thread(file.reserve, size)
 
     def write(self, data: bytes) -> None:
-        """Inline: at most 1 MiB goes to the disk at once."""
+        """Inline: some 256 KiB go to the disk at once."""
         if self._sum is not None:
             self._sum.update(data)
         self._open().write(data)
