@@ -18,7 +18,7 @@ from engine.errors import EngineError, SpoolFull, SpoolUnavailable, TooLarge
 
 MAX_BUFFERS = 1024  # IOV_MAX of Linux: the kernel takes no more in one writev
 WRITE = 256 << 10
-"""What one write of a stream takes: a larger one is out of the core's cache by then (an eighth more CPU)."""
+"""What one write of a stream takes: a larger one is out of the core's cache by then and costs more (decision 33)."""
 RETRY_FULL_SECONDS = 10
 _START_WRITING = 2  # SYNC_FILE_RANGE_WRITE
 _KEEP_SIZE = 1  # FALLOC_FL_KEEP_SIZE: the size of the file stays what was really received
