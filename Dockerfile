@@ -30,7 +30,6 @@ RUN groupadd --system --gid 10001 bucketline \
 ENV PATH=/opt/bucketline/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
-    MALLOC_ARENA_MAX=2 \
     BUCKETLINE_DATA=/var/lib/bucketline
 USER 10001:10001
 WORKDIR /var/lib/bucketline

@@ -40,10 +40,11 @@ def _worker(arguments: argparse.Namespace) -> int:
 
 
 def _make_ready(settings: Settings) -> None:
-    """Log as a service does; refuse here, in a line for each fault, what would be a traceback later."""
-    from bucketline import logs
+    """Keep memory and log as a service does; refuse here, in a line for each fault, what would be a traceback later."""
+    from bucketline import heap, logs
     from bucketline.configuration import configuration_for, require_tracing
 
+    heap.settle()
     logs.configure(settings.log)
     configuration_for(settings)
     require_tracing(settings)

@@ -21,9 +21,6 @@ STEADY_SECONDS = 10.0  # a child that lived this long was well: its next death i
 TRIES_AT_START = 3  # deaths of one child, before the stack was ever ready, that end it
 LONGEST_PAUSE_SECONDS = 30.0
 BIGGEST_LOG = 16 << 20
-# glibc reads it when a process starts. By itself it keeps a heap for each of our many threads; with two a worker's peak
-# in `make bench` was 118 MB instead of 120 and 122 (2026-11).
-ALLOCATION = {"MALLOC_ARENA_MAX": "2"}
 # SIGHUP is what a terminal sends when it is closed: that is no reason to leave Valkey unsaved.
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -57,7 +54,7 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env={**ALLOCATION, **environ},
+                env=environ,
                 start_new_session=True,
             )
         self.started_at, self.due_at = time.monotonic(), None

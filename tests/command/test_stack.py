@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bucketline.stack import LONGEST_PAUSE_SECONDS, Child, pause_before_restart, trim_log
+from bucketline.stack import LONGEST_PAUSE_SECONDS, pause_before_restart, trim_log
 from tests.servers import eventually
 
 # A stack of small programs in the place of Valkey, API and workers; each writes what happens to it into `events`.
@@ -119,17 +119,6 @@ def test_what_comes_first_answers_before_the_others_start(tmp_path: Path) -> Non
     assert events(tmp_path)[0][0] == "first"
     stack.kill()
     stack.communicate()
-
-
-@pytest.mark.parametrize(("ours", "theirs"), [("2", None), ("7", "7")], ids=["by default", "the user's own"])
-def test_children_keep_few_heaps_unless_told_otherwise(tmp_path: Path, ours: str, theirs: str | None) -> None:
-    log = tmp_path / "log"
-    told = [sys.executable, "-c", "import os; print(os.environ['MALLOC_ARENA_MAX'])"]
-    child = Child("one", ["exec", *told], log, 5.0, 1)
-    child.start({**os.environ, **({"MALLOC_ARENA_MAX": theirs} if theirs else {})})
-    assert child.process is not None
-    child.process.wait(20)
-    assert log.read_text().split() == [ours]
 
 
 def test_a_killed_child_is_started_again_and_the_others_are_left_alone(tmp_path: Path) -> None:
