@@ -8,7 +8,11 @@
 local ffi = require("ffi")
 local base = require("resty.core.base")
 local dict = ngx.shared.sink
-ffi.cdef([[ssize_t recv(int fd, void *buffer, size_t size, int flags);]])
+-- This file runs anew for each request, and a process can be told of only 65,536 types.
+if not package.loaded["sink.recv"] then
+  ffi.cdef([[ssize_t recv(int fd, void *buffer, size_t size, int flags);]])
+  package.loaded["sink.recv"] = true
+end
 local DISCARD = 0x60 -- MSG_TRUNC | MSG_DONTWAIT
 local SMALL = 65536 -- up to here the ETag is the real MD5
 

@@ -61,7 +61,8 @@ def _module(name: str) -> Path | None:
     return next((folder / name for folder in MODULES if (folder / name).exists()), None)
 
 
-def _nginx() -> str | None:
+def installed() -> str | None:
+    """The path of nginx, if it and its Lua are there."""
     found = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
     return found if found and _module("ngx_http_lua_module.so") else None
 
@@ -83,7 +84,7 @@ def _services_stay_down() -> Iterator[None]:
 
 def install() -> str:
     """The path of nginx, installed from Debian's archive first when it is missing. Raises SinkMissing."""
-    found = _nginx()
+    found = installed()
     if found:
         return found
     if os.geteuid() != 0 or not shutil.which("apt-get"):
@@ -92,7 +93,7 @@ def install() -> str:
     with _services_stay_down():
         for command in (["update", "-qq"], ["install", "-y", "-qq", *PACKAGES]):
             subprocess.run(["apt-get", *command], env=environment, check=True, stdout=subprocess.DEVNULL)
-    found = _nginx()
+    found = installed()
     if not found:
         raise SinkMissing(f"nginx has no Lua after installing {' '.join(PACKAGES)}")
     return found

@@ -1,17 +1,21 @@
-"""The arithmetic and the tables of the benchmark; what it measures is not tested here."""
+"""The arithmetic, the tables and the store of the benchmark; what it measures is not tested here."""
 
 from __future__ import annotations
 
 import json
 import re
+import socket
+from pathlib import Path
 
 import pytest
 
 from benchmarks import report
 from benchmarks.figures import Results, Sample, median, percentile, ratio, readable, table
+from benchmarks.sink import PACKAGES, Sink, installed
 from benchmarks.stores import page
 from benchmarks.stores.targets import TARGETS
 from benchmarks.targets import Target
+from tests.servers import needs
 
 
 @pytest.mark.parametrize(
@@ -150,3 +154,17 @@ def test_the_page_says_how_it_was_made_and_shows_only_what_was_measured() -> Non
     assert re.search(r"\| fsspec: FTP, pyftpdlib \| +2\.20 × \|", text)
     assert "Samba" not in text
     assert json.loads(page.as_json(_stores(), conditions))["conditions"]["rounds"] == 5
+
+
+def test_the_store_serves_as_many_requests_as_a_long_run_makes(tmp_path: Path) -> None:
+    """All on one connection, so by one process of nginx: it is what remembers too much, if anything does."""
+    needs(installed() is not None, f"the benchmark's store ({' '.join(PACKAGES)})")
+    asked = b"PUT /bench HTTP/1.1\r\nhost: sink\r\ncontent-length: 0\r\n\r\n" * 500
+    with Sink(tmp_path) as store, socket.create_connection(("127.0.0.1", store.port), timeout=30) as connection:
+        answers = connection.makefile("rb")
+        for _ in range(40):
+            connection.sendall(asked)
+            for _ in range(500):
+                lines = list(iter(answers.readline, b"\r\n"))
+                assert lines[0] == b"HTTP/1.1 200 OK\r\n"
+                assert b"Content-Length: 0\r\n" in lines
