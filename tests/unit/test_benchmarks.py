@@ -160,8 +160,11 @@ def test_the_store_serves_as_many_requests_as_a_long_run_makes(tmp_path: Path) -
     """All on one connection, so by one process of nginx: it is what remembers too much, if anything does."""
     needs(installed() is not None, f"the benchmark's store ({' '.join(PACKAGES)})")
     asked = b"PUT /bench HTTP/1.1\r\nhost: sink\r\ncontent-length: 0\r\n\r\n" * 500
-    with Sink(tmp_path) as store, socket.create_connection(("127.0.0.1", store.port), timeout=30) as connection:
-        answers = connection.makefile("rb")
+    with (
+        Sink(tmp_path) as store,
+        socket.create_connection(("127.0.0.1", store.port), timeout=30) as connection,
+        connection.makefile("rb") as answers,
+    ):
         for _ in range(40):
             connection.sendall(asked)
             for _ in range(500):
