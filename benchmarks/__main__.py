@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 import time
@@ -137,8 +138,9 @@ class Benchmark:
             steps += [step for stack in (self._origin, self._ours) if stack for step in self._forms(stack)]
         if self._options.wants("latency"):
             measure, count = latency.beside, self._options.submits
+            rest = 0 if self._options.quick else latency.REST_SECONDS
             stacks = [stack for stack in (self._origin, self._ours) if stack]
-            steps += [(f"{one.name}: beside", partial(measure, one, self._sink, count)) for one in stacks]
+            steps += [(f"{one.name}: beside", partial(measure, one, self._sink, count, rest)) for one in stacks]
         if self._ours and self._options.wants("pickup"):
             steps += [("pick-up", partial(pickup.ours, self._ours, self._sink, self._file, self._options.samples))]
         if self._ours and self._options.wants("parts"):
@@ -168,6 +170,7 @@ class Benchmark:
         ]
 
     def _step(self, name: str, step: Step) -> None:
+        os.sync()  # nobody waits for what the one before left in memory
         begun = time.monotonic()
         measured = step()
         samples = measured if isinstance(measured, list) else [measured]
