@@ -15,7 +15,8 @@ import resource, sys
 from bucketline import heap
 if sys.argv[1] == "settled":
     heap.settle()
-del [bytes(250_000) for _ in range(8)][:]
+blocks = [bytes(250_000) for _ in range(8)]
+blocks.clear()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(100):
     blocks = [bytearray(b"x" * 250_000) for _ in range(8)]
