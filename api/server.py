@@ -17,6 +17,7 @@ from gunicorn.glogging import Logger
 
 from api.limits import GRACEFUL_SECONDS, HEADER_FIELD_BYTES, WORKER_TIMEOUT_SECONDS
 from api.loopback import is_loopback
+from engine import heap
 from engine.config import Settings
 
 log = structlog.get_logger("bucketline.api")
@@ -65,7 +66,9 @@ def run(settings: Settings, host: str = "127.0.0.1", port: int = 8000, *, worker
     def factory() -> Any:
         from api.asgi import compose
 
-        return compose(settings)
+        application = compose(settings)
+        heap.give_back()
+        return application
 
     return serve(factory, host, port, workers=workers, announce=_announce_json if settings.log == "json" else _announce)
 

@@ -41,8 +41,9 @@ def _worker(arguments: argparse.Namespace) -> int:
 
 def _make_ready(settings: Settings) -> None:
     """Keep memory and log as a service does; refuse here, in a line for each fault, what would be a traceback later."""
-    from bucketline import heap, logs
+    from bucketline import logs
     from bucketline.configuration import configuration_for, require_tracing
+    from engine import heap
 
     heap.settle()
     logs.configure(settings.log)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from backends.structs import prepare_structs
-from engine import leases
+from engine import heap, leases
 from engine.config import Settings, host_name
 from engine.disk import Disk
 from engine.endings import Undertaker
@@ -111,6 +111,7 @@ def run(settings: Settings, *, name: str | None = None) -> int:
 
     worker = Worker(broker, worker_threads=settings.threads, worker_timeout=IDLE_POLL_MS)
     sweeper = Sweeper(runtime, broker, name or own_name())
+    heap.give_back()
     broker.listen()
     worker.start()
     runtime.undertaker.start()

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="anoth
 # Bytes of a body: what glibc learns its thresholds from, then 2 MiB at the end of the heap that come and go.
 COME_AND_GO = """
 import resource, sys
-from bucketline import heap
+from engine import heap
 if sys.argv[1] == "settled":
     heap.settle()
 blocks = [bytes(250_000) for _ in range(8)]
@@ -27,7 +27,7 @@ PAGES = 100 * 8 * 250_000 // 4096
 
 HEAPS = """
 import ctypes, threading
-from bucketline import heap
+from engine import heap
 heap.settle()
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p

@@ -33,3 +33,14 @@ def settle(environ: Mapping[str, str] = os.environ) -> None:
     for number, name, value in OPTIONS:
         if name not in environ:
             set_option(number, value)
+
+
+def give_back() -> None:
+    """To be called when all is imported, and nothing served yet: what start-up freed goes back to the kernel.
+
+    Where Python may not keep what it compiles (PYTHONDONTWRITEBYTECODE, a file system that is read only), an idle
+    `bucketline up` held 222 MB without it and 182 MB with it (2026-11). Without glibc nothing happens.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
