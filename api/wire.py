@@ -7,6 +7,8 @@ What gunicorn 26.2 does by itself, and why that is not enough here (read in its 
 - it waits for body bytes with a timer per chunk; our own watch over the pace (`api.bodies`) needs one per body;
 - it closes a connection with unread bytes at once, so the kernel resets it, often before the client saw the answer;
 - a `connection: close` in an answer does not close the connection;
+- it takes the body of a HEAD for the next request, and drops requests that come before the answer to the one before,
+  so that the rest of such a one is taken for a request: behind a proxy, for somebody else's;
 - its C parser raises errors that it does not know, and takes bare line feeds and folded lines;
 - a connection that sends no request, or half of one, stays for ever (the keep-alive timer is cancelled when it is set);
 - on SIGTERM it tells the application last, after the connections are gone: endless streams would hold it up.
@@ -27,6 +29,7 @@ from gunicorn.workers import gasgi
 
 from api.limits import LINGER_SECONDS, QUIET_SECONDS, READ_AHEAD_BYTES
 
+_REASONS = {**responses, 460: "Checksum Mismatch"}  # the latter is of tus
 _LOOSE = re.compile(rb"(?<!\r)\n|\r\n[ \t]")
 _JOIN_BELOW = 64 * 1024
 _JOIN_UP_TO = 1024 * 1024
@@ -79,6 +82,10 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
     _lingering = False
     _quiet: asyncio.TimerHandle | None = None
     _tail = b""
+    _behind = b""
+    """What came behind the request that is being answered."""
+    _left = False
+    """Whether some of that is lost, so that nothing that follows can be read."""
 
     def connection_made(self, transport: Any) -> None:
         self.worker.protocols.add(self)
@@ -90,7 +97,11 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
         super().connection_lost(error)
 
     def _arm_keepalive_timer(self) -> None:
+        """Called when a connection is ready for a request: at its start, and when one was answered."""
         self._quiet = self.worker.loop.call_later(QUIET_SECONDS, self._close_transport)
+        behind, self._behind = self._behind, b""
+        if behind:
+            self._feed_callback_parser(behind)
 
     def _hush(self) -> None:
         if self._quiet is not None:
@@ -100,19 +111,41 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
     def _on_headers_complete(self) -> Any:
         self._hush()
         self._tail = b""
-        skip_body = super()._on_headers_complete()
+        super()._on_headers_complete()
         self._body_receiver = Receiver(self._current_request, self)
-        return skip_body
+        # gunicorn answers True for HEAD: the parser then takes the request for complete, and its body, which comes a
+        # moment later, for the next request on this connection, which may be somebody else's behind a proxy.
+        return False
 
     def _feed_callback_parser(self, data: bytes) -> bool:
         if self._current_request is None and self._head_is_loose(data):
             return self._refuse("bare or folded lines")
+        if self._is_complete():
+            self._keep_behind(data)
+            return True
         try:
             going_on: bool = super()._feed_callback_parser(data)
         except Exception as error:
             # The C parser's own errors are not the ones gunicorn knows: without this the connection just breaks.
             return self._refuse(repr(error))
+        parser: Any = self._callback_parser
+        if going_on and self._is_complete() and (behind := parser.remaining()):
+            self._keep_behind(behind)
+            if parser.remaining_truncated:
+                self._current_request.must_close = self._left = True
         return going_on
+
+    def _is_complete(self) -> bool:
+        """Whether a request is here as a whole, and still to be answered."""
+        parser: Any = self._callback_parser
+        return self._current_request is not None and bool(parser.is_complete)
+
+    def _keep_behind(self, data: bytes) -> None:
+        """What came behind a request that is not answered yet is the next one's. gunicorn drops it, and would take what
+        follows it for a request.
+        """
+        self._behind += data
+        self._pause_reading()
 
     def _head_is_loose(self, data: bytes) -> bool:
         """Whether a head has bare line feeds or folded lines: the C parser takes both, proxies read them otherwise."""
@@ -136,7 +169,7 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
         return False  # nothing here speaks it: an upgrade that is not taken is an ordinary request
 
     def _get_reason_phrase(self, status: int) -> str:
-        return responses.get(status, "Unknown")
+        return _REASONS.get(status, "Unknown")
 
     def idle(self) -> bool:
         """Whether no request is being read or answered."""
@@ -145,7 +178,7 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
     def _close_transport(self) -> None:
         receiver: Any = self._body_receiver
         transport = self.transport
-        read = receiver is None or receiver._complete
+        read = not self._left and (receiver is None or receiver._complete)
         if read or self._lingering or self._conn_lost_handled or transport.is_closing():
             super()._close_transport()
             return
