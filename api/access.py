@@ -31,7 +31,7 @@ _RULES = [
         ("GET", r"/metrics", "metrics"),
         ("GET", r"/v1/(audit|stats)", "admin"),
         ("GET", r"/v1/.*", "read"),
-        ("GET", r".*", ""),
+        ("GET", r"/(?!/).*", ""),
         ("GET POST PUT PATCH DELETE", r".*", "admin"),
     ]
 ]

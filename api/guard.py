@@ -26,10 +26,11 @@ from api.limits import FORM_OVERHEAD_BYTES, JSON_BODY_BYTES
 from api.loopback import check_host, check_origin
 from api.once import Attempt, Replay, attempt
 from api.problems import CONTENT_TYPE, Problem, from_engine
-from api.routes import Routes
+from api.routes import UNKNOWN, Routes
 from api.service import Service
 from api.tracing import traceparent_of
 from api.tus_headers import MARKS, capabilities, is_tus
+from api.tus_headers import PATH as TUS
 from engine.access import ANYBODY
 from engine.errors import EngineError
 from engine.measures import METHODS
@@ -68,11 +69,14 @@ class Guard:
         self._cors = cors or Cors()
         self._access_log = access_log
         self._routes = routes or Routes()
+        self._strict = routes is not None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
         elif scope["type"] == "http":
+            if scope["path"] == TUS + "/":
+                scope["path"] = TUS  # as many clients of tus have it in their examples
             await self._tell(scope, receive, send)
         else:
             await self._application(scope, receive, send)
@@ -160,6 +164,9 @@ class Guard:
         entry.key, entry.token = who.key or None, who.token or None
         if who is not ANYBODY:
             check_scope(who, scope["method"], scope["path"])
+        if self._strict and self._routes.of(scope["path"]) == UNKNOWN:
+            # Falcon is less exact, and takes //v1/jobs for /v1/jobs: it must not see what the rules above do not know.
+            raise Problem("no_resource", "No resource has this address.")
         expects = check_expectation(fields)
         declared = fields.length()
         media_type = (fields.one(b"content-type") or "").partition(";")[0].strip().lower()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -11,6 +12,7 @@ import msgspec
 import pytest
 
 from api.access import NO_KEY, NOT_VALID, begins_upload, scope_of
+from api.app import create_app
 from api.asgi import Composed
 from engine.access import Grant, Identity, Quotas
 from engine.errors import LedgerUnavailable
@@ -929,3 +931,38 @@ async def test_neither_a_token_nor_somebody_else_adds_destinations(
     token = bearer(minted.json()["token"]) | {"content-type": "application/json"}
 
     refused(await ask("POST", f"/v1/jobs/{job}/destinations", body=body, headers=token), 403, "forbidden")
+
+
+# -- other ways to write an address
+
+
+TEMPLATES = create_app(FakeService()).templates
+FILLED = sorted({re.sub(r"\{[^}]+\}", str(NONE), one) for one in TEMPLATES})
+
+
+@pytest.mark.parametrize("path", [one for one in FILLED if one != "/"])
+@pytest.mark.parametrize("form", ["/{}", "//{}", "/%2F{}", "/.{}", "/%2E%2E{}", "/x/..{}", "{}/.", "{};x"])
+async def test_an_address_written_otherwise_leads_nowhere_or_to_the_same(
+    app: Composed, keys: Keys, path: str, form: str
+) -> None:
+    """Falcon takes //v1/audit for /v1/audit; the rules of scopes must not see another address than Falcon does."""
+    ask = Asker(app, {"host": "files.example"})
+    little = keys.add("metrics")
+    for method in ("GET", "POST", "PUT", "DELETE"):
+        usual = await ask(method, path, headers=little)
+        answer = await ask(method, form.format(path), headers=little)
+
+        assert answer.status in (usual.status, 401, 403, 404, 405), (method, form)
+
+
+async def test_a_token_sees_no_more_by_more_slashes(app: Composed, service: FakeService) -> None:
+    ask = Asker(app, {"host": "files.example"})
+    token = f"blt_{1:016x}_{SECRET}"
+    grant = Grant(scopes=("submit",), destinations=("media",), prefixes=("photos/",))
+    service.gate.known[token] = Identity(key="0" * 12, token="1" * 16, grants=(grant,))
+    for path in ("/v1/jobs", "/v1/audit", "/v1/stats", "/metrics", "/v1/destinations", "/v1/events"):
+        assert (await ask("GET", "/" + path, headers=bearer(token))).status in (403, 404), path
+
+
+async def test_what_is_nowhere_reads_no_body(ask: Asker) -> None:
+    refused(await ask("POST", "//v1/jobs", body=b"x" * 10, headers=bearer(BOOTSTRAP)), 404, "no_resource")
