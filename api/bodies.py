@@ -8,7 +8,7 @@ import hashlib
 import hmac
 import math
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from api.asgi_types import Headers, Message, Receive
@@ -162,14 +162,17 @@ class _Watch:
         return ""
 
 
-def expected_digests(headers: Headers) -> dict[str, bytes]:
+def expected_digests(
+    headers: Headers, names: Sequence[bytes] = (b"content-digest", b"repr-digest")
+) -> dict[str, bytes]:
     """What `Content-Digest` and `Repr-Digest` (RFC 9530) promise, as {"sha256": bytes}.
 
-    Bodies are never encoded here, so both mean the same.
+    Bodies are never encoded here, so both mean the same, where the body is all there is: of a chunk, only the first
+    speaks of the bytes that are sent.
     """
     found: dict[str, bytes] = {}
     for name, value in headers:
-        if name in (b"content-digest", b"repr-digest"):
+        if name in names:
             for algorithm, digest in _digest_members(value.decode("latin-1"), name.decode()):
                 if found.setdefault(algorithm, digest) != digest:
                     raise Problem("bad_checksum", "The digest headers contradict each other.")

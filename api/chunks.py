@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from typing import NamedTuple
 
 from api.bodies import Body
 from api.caller import Caller
@@ -18,6 +19,13 @@ from engine.upload import Upload
 DRAIN_SECONDS = 0.02
 
 
+class Promised(NamedTuple):
+    """What the client says of a chunk: its `Upload-Checksum`, and its `Content-Digest` as {"sha256": bytes}."""
+
+    checksum: Sum | None
+    digests: dict[str, bytes]
+
+
 class Chunks:
     """How chunks are taken in by this process."""
 
@@ -27,14 +35,14 @@ class Chunks:
         self._max_size = max_size
         self._pace = pace
 
-    async def take(self, caller: Caller, upload: Upload, checksum: Sum | None) -> None:
+    async def take(self, caller: Caller, upload: Upload, promised: Promised) -> None:
         """One chunk, to its end or to the client's; then the job, if it was the last one."""
         with self._life.receiving():
-            await upload.begin(caller.declared, checksum)
+            await upload.begin(caller.declared, promised.checksum, proof=bool(promised.digests))
             try:
-                await self._pour(caller, upload)
+                await self._pour(caller, upload, promised.digests)
             except Problem as problem:
-                if problem.code == "too_large":
+                if problem.code in ("too_large", "checksum_mismatch"):
                     upload.take_back()
                 if problem.code == "too_slow":
                     # tus clients give up at a 408, and try again after a 503.
@@ -46,11 +54,13 @@ class Chunks:
             if upload.is_whole:
                 await upload.finish()
 
-    async def _pour(self, caller: Caller, upload: Upload) -> None:
+    async def _pour(self, caller: Caller, upload: Upload, digests: dict[str, bytes]) -> None:
         most = caller.visit.limit(self._max_size) if upload.note.length is None else upload.note.length
         limit = None if most is None else most - upload.offset
         give_way = self._service.give_way
-        with Body(caller.receive, declared=caller.declared, limit=limit, pace=self._pace, give_way=give_way) as body:
+        with Body(
+            caller.receive, declared=caller.declared, limit=limit, digests=digests, pace=self._pace, give_way=give_way
+        ) as body:
             stop = asyncio.create_task(self._at_stop(upload))
             try:
                 with upload.watched():

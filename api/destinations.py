@@ -39,6 +39,8 @@ class Destination:
             raise Problem("unknown_destination", f"There is no destination or route {name!r}.", status=404)
         write_json(resp, await _named(self._service.destinations.one(name)))
 
+    on_head = on_get
+
     async def on_post_check(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, name: str) -> None:
         answer = await _named(self._service.destinations.check(name))
         req.scope["bucketline"].note(self._service, "check", destination=name)

@@ -23,6 +23,8 @@ _KEY_PARAMETERS = frozenset({b"api_key", b"apikey", b"api-key", b"access_token",
 _ACCESS_TOKEN = b"access_token"
 OPEN_PATHS = frozenset({"/livez", "/readyz", "/", "/openapi.json", *OPEN})
 """They hold no secret."""
+PROBLEMS = "/problems/"
+"""Nor do the pages below: whoever was refused for want of a key may read why."""
 
 
 class Sender(NamedTuple):
@@ -51,7 +53,8 @@ class Doorman:
         text = self._credential(authorization, token)
         again = None if text is None or self._is_key(text) else partial(self._gate.identify, text.decode("latin-1"))
         # What tus can do here is told to everybody, as to a browser before it sends the key.
-        if scope["path"] in OPEN_PATHS or (scope["method"] == "OPTIONS" and is_tus(scope["path"])):
+        path = scope["path"]
+        if path in OPEN_PATHS or path.startswith(PROBLEMS) or (scope["method"] == "OPTIONS" and is_tus(path)):
             return Sender(ANYBODY, False, None)
         if not text and self.asks:
             raise unauthorized()

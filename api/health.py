@@ -50,6 +50,8 @@ class Stats:
     async def on_get(self, req: Request, resp: Response) -> None:
         write_json(resp, await self._service.health.stats())
 
+    on_head = on_get
+
 
 class Index:
     """`/`: a pointer for whoever opens the address in a browser."""
@@ -84,3 +86,5 @@ class ProblemPage:
             raise Problem("no_resource", "There is no problem with this name.")
         kind = TABLE[code]
         write_json(resp, {"code": code, "title": title_of(code), "status": kind.status, "retryable": kind.retryable})
+
+    on_head = on_get

@@ -286,10 +286,10 @@ class _Form:
                     raise invalid(f"/{name}", f"Several files cannot share one {name}.")
 
 
-_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?=[,;]|$)", re.IGNORECASE)
+_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d+)\"?\s*(?=[,;]|$)", re.IGNORECASE)
 
 
 def wait_seconds(prefer: str | None, most: int) -> int | None:
     """The seconds of `Prefer: wait=N` (RFC 7240), capped; None when not asked for."""
     match = _WAIT.search(prefer or "")
-    return min(int(match[1]), most) if match else None
+    return min(int(match[1].lstrip("0")[:9] or 0), most) if match else None

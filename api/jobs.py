@@ -173,6 +173,7 @@ class Job:
         tag = f'"{revision}"'
         if matches(req.get_header("If-None-Match"), tag):
             resp.status = 304
+            resp.set_header("Cache-Control", "no-cache")  # as the 200 would have it (RFC 9110, section 15.4.5)
         else:
             write_json(resp, job)
         resp.set_header("ETag", tag)
@@ -207,6 +208,8 @@ class Parts:
             destination = value
         write_json(resp, await self._service.parts(checked_id(job_id), destination, req.scope["bucketline"].who))
 
+    on_head = on_get
+
 
 class Command:
     """`/v1/jobs/{id}/cancel` and its like: 202 when it will take effect, 200 when it is so already."""
@@ -231,6 +234,8 @@ class Webhooks:
     async def on_get(self, req: Request, resp: Response, job_id: str) -> None:
         write_json(resp, await self._service.webhooks(checked_id(job_id), req.scope["bucketline"].who))
 
+    on_head = on_get
+
     async def on_post_replay(self, req: Request, resp: Response, job_id: str, delivery: str) -> None:
         found = await self._service.replay(checked_id(job_id), delivery, req.scope["bucketline"].who)
         req.scope["bucketline"].note(self._service, "replay", job=job_id)
@@ -244,8 +249,12 @@ class Objects:
         self._submission = submission
 
     async def __call__(self, req: Request, resp: Response, **_: Any) -> None:
+        if req.method == "OPTIONS":
+            resp.status = 204
+            resp.set_header("Allow", "OPTIONS, PUT")
+            return
         if req.method != "PUT":
-            raise falcon.HTTPMethodNotAllowed(["PUT"])
+            raise falcon.HTTPMethodNotAllowed(["OPTIONS", "PUT"])
         destination, key = _address(req.scope["raw_path"])
         gathered = self._submission.gather(req)
         gathered.fix("destinations", [destination])

@@ -189,7 +189,7 @@ OPERATIONS = [
         parameters=("job_id",), refused="not_found conflict"),
     Operation("jobs", "get", "/v1/jobs/{job_id}/parts", "Look at the parts of a transfer", {
         200: Answer("All parts, and the latest failed attempts.", job_shapes.PartList)},
-        parameters=("job_id", "of_destination"), refused="not_found unknown_option invalid"),
+        parameters=("job_id", "of_destination"), refused="not_found unknown_option invalid", head=True),
     *(Operation("jobs", "post", f"/v1/jobs/{{job_id}}/{verb}", title, _COMMANDED, about, ("job_id",), refused=_COMMAND)
       for verb, title, about in (
         ("cancel", "Cancel a job", "What was sent is removed where the store allows it."),
@@ -207,7 +207,8 @@ OPERATIONS = [
         "bad_json invalid unknown_option unknown_destination unsupported_media_type truncated too_slow bad_checksum "
         "checksum_mismatch not_found conflict source_gone source_changed wrong_node spool_full spool_unavailable"),
     Operation("webhooks", "get", "/v1/jobs/{job_id}/webhooks", "Who was told of a job's ends", {
-        200: Answer("All deliveries.", job_shapes.DeliveryList)}, parameters=("job_id",), refused="not_found"),
+        200: Answer("All deliveries.", job_shapes.DeliveryList)}, parameters=("job_id",), refused="not_found",
+        head=True),
     Operation("webhooks", "post", "/v1/jobs/{job_id}/webhooks/{delivery}/replay", "Tell it once more", {
         202: Answer("It will be, with the same id.", job_shapes.DeliveryView)}, parameters=("job_id", "delivery"),
         refused="not_found"),
@@ -221,7 +222,7 @@ OPERATIONS = [
         200: Answer("All that one may write to.", shapes.DestinationList)}, head=True),
     Operation("destinations", "get", "/v1/destinations/{name}", "Look at a destination", {
         200: Answer("With the result of its last check.", shapes.DestinationView)},
-        parameters=("name",), refused="404:unknown_destination"),
+        parameters=("name",), refused="404:unknown_destination", head=True),
     Operation("destinations", "post", "/v1/destinations/{name}/check", "Check a destination", {
         200: Answer("What came of it.", shapes.CheckedDestination)},
         "A worker writes, reads and deletes an object there.", ("name",),
@@ -232,7 +233,8 @@ OPERATIONS = [
         "too_slow bad_checksum checksum_mismatch", parameters=("content_digest", "repr_digest")),
     Operation("tokens", "delete", "/v1/tokens/{token_id}", "End a token", {204: Answer("It has ended.")},
         parameters=("token_id",), refused="no_resource"),
-    Operation("service", "get", "/v1/stats", "The system in numbers", {200: Answer("Now.", shapes.StatsView)}),
+    Operation("service", "get", "/v1/stats", "The system in numbers", {200: Answer("Now.", shapes.StatsView)},
+        head=True),
     Operation("service", "get", "/metrics", "The system in numbers, for Prometheus", {
         200: Answer("Prometheus' text format 0.0.4.", str, (), "text/plain")},
         "Also while Redis is away: `bucketline_redis_up` is 0 then, and much else is missing.", head=True),
@@ -251,7 +253,8 @@ OPERATIONS = [
         304: Answer("It is as you know it.", None, ("ETag",))},
         parameters=("if_none_match",), head=True) for path, (name, media) in DOCS.items()),
     Operation("service", "get", "/problems/{code}", "What a problem code means", {
-        200: Answer("Its constant members.", shapes.ProblemKind)}, parameters=("code",), refused="no_resource"),
+        200: Answer("Its constant members.", shapes.ProblemKind)}, parameters=("code",), refused="no_resource",
+        head=True),
     Operation("service", "get", PAGE_FILE, "A file of the page at `/`", {
         200: Answer("The file.", str, ("ETag",), "text/*"), 304: Answer("It is as you know it.", None, ("ETag",))},
         parameters=("page_file", "if_none_match"), refused="no_resource", head=True),

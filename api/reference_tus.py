@@ -77,18 +77,18 @@ OPERATIONS = [
         "Exactly one of `Upload-Length` and `Upload-Defer-Length`, or `Upload-Concat: final;…`. With a chunk as its "
         "body, the upload begins with that; any other body is ignored.",
         ("tus_resumable", "upload_length", "upload_defer_length", "upload_metadata", "upload_concat", "upload_checksum",
-         "options"), "chunk", _TUS + _CHUNK + " unknown_option token_used_up"),
+         "content_digest", "options"), "chunk", _TUS + _CHUNK + " unknown_option token_used_up"),
     Operation("tus", "head", PATH + "/{upload_id}", "Where the upload goes on", {200: Answer("There.", None, _LOOKED)},
         "", _ONE, refused=_TUS + _CHUNK),
     Operation("tus", "patch", PATH + "/{upload_id}", "Go on with an upload", _SENT,
         "The last byte makes it a job. An older request that still sends to it is interrupted.",
-        (*_ONE, "upload_offset", "upload_length", "upload_checksum"), "chunk", _TUS + _CHUNK),
+        (*_ONE, "upload_offset", "upload_length", "upload_checksum", "content_digest"), "chunk", _TUS + _CHUNK),
     Operation("tus", "delete", PATH + "/{upload_id}", "End an upload", {
         204: Answer("Its bytes are gone, and its job is cancelled.", None, ("Tus-Resumable",))},
         "", _ONE, refused=_TUS),
     Operation("tus", "post", PATH + "/{upload_id}", "The same by POST", {
         **_SENT, 200: Answer("As for HEAD.", None, _LOOKED)},
         "For clients behind proxies that let only POST through.",
-        (*_ONE, "method_override", "upload_offset", "upload_length", "upload_checksum"), "chunk",
+        (*_ONE, "method_override", "upload_offset", "upload_length", "upload_checksum", "content_digest"), "chunk",
         _TUS + _CHUNK + " method_not_allowed"),
 ]  # fmt: skip

@@ -41,7 +41,7 @@ class DestinationView(msgspec.Struct, omit_defaults=True):
     kind: Literal["destination", "route"]
     backend: str | None
     capabilities: Annotated[dict[str, Any], Meta(description="What the backend can do, with its limits.")] | None
-    health: Annotated[dict[str, Any], Meta(description="The result of the last check.")] | None
+    health: Annotated[dict[str, Any], Meta(description="The last check: `ok`, `at`, its `steps`.")] | None
     default: bool
     url: str | None = None
     mirror: list[str] | None = None

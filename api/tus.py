@@ -11,8 +11,9 @@ import falcon.asgi
 
 from api import tus_headers as headers
 from api.access import check_spec
+from api.bodies import expected_digests
 from api.caller import Caller
-from api.chunks import Chunks
+from api.chunks import Chunks, Promised
 from api.forms import file_name
 from api.ingest import Intake
 from api.life import Life
@@ -22,7 +23,6 @@ from api.problems import Problem
 from api.service import Service
 from engine.errors import EngineError
 from engine.models import JobSpec
-from engine.sums import Sum
 from engine.upload import Upload
 
 Request = falcon.asgi.Request
@@ -61,12 +61,12 @@ class Tus:
         self._check_size(caller, length)
         if length is None and caller.who.quotas.bytes_per_day is not None:
             raise Problem("forbidden", "The bytes of this key are counted: announce them in Upload-Length.")
-        checksum = headers.checksum(req) if with_bytes else None
+        promised = _promised(req) if with_bytes else Promised(None, {})
         if with_bytes and length is not None and (caller.declared or 0) > length:
             raise Problem("too_large", f"{caller.declared} bytes are sent, and {length} were announced.")
         job = await self._created_upload(req, caller, length, is_job=parts is None)
         try:
-            await self._begin(req, resp, job, checksum, with_bytes=with_bytes)
+            await self._begin(req, resp, job, promised, with_bytes=with_bytes)
         except BaseException:
             # Without an answer its client does not know the address: nobody could go on with it.
             await asyncio.shield(self._life.keep(self._abandon(job)))
@@ -121,6 +121,7 @@ class Tus:
         headers.check_version(req)
         async with self._service.uploads.hold(upload_id, self._allows(req)) as upload:
             upload.check_alive()
+            await upload.look()
             if upload.is_whole:
                 await upload.finish()  # the process that got the last byte died before it could
             resp.status = 200
@@ -146,7 +147,7 @@ class Tus:
         offset, length = headers.number(req, "Upload-Offset"), headers.number(req, "Upload-Length")
         if offset is None:
             raise Problem("bad_request", "Upload-Offset is missing.")
-        checksum = headers.checksum(req)
+        promised = _promised(req)
         self._check_size(caller, length)
         async with self._service.uploads.hold(upload_id, self._allows(req)) as upload:
             upload.check_alive()
@@ -158,7 +159,7 @@ class Tus:
             if length is not None:
                 await upload.declare(length)
             if not upload.accepted:
-                await self._chunks.take(caller, upload, checksum)
+                await self._chunks.take(caller, upload, promised)
             resp.status = 204
             resp.set_header("Upload-Offset", str(upload.offset))
             self._expires(resp, upload)
@@ -189,10 +190,10 @@ class Tus:
 
         return allows
 
-    async def _begin(self, req: Request, resp: Response, job: str, checksum: Sum | None, *, with_bytes: bool) -> None:
+    async def _begin(self, req: Request, resp: Response, job: str, promised: Promised, *, with_bytes: bool) -> None:
         async with self._service.uploads.hold(job) as upload:
             if with_bytes:
-                await self._chunks.take(req.scope["bucketline"], upload, checksum)
+                await self._chunks.take(req.scope["bucketline"], upload, promised)
                 resp.set_header("Upload-Offset", str(upload.offset))
             elif upload.is_whole:
                 await upload.finish()
@@ -212,6 +213,10 @@ class Tus:
     def _expires(self, resp: Response, upload: Upload) -> None:
         if not upload.accepted:
             resp.set_header("Upload-Expires", headers.date(upload.expires))
+
+
+def _promised(req: Request) -> Promised:
+    return Promised(headers.checksum(req), expected_digests(req.scope["headers"], (b"content-digest",)))
 
 
 def _created(req: Request, resp: Response, job: str, *, is_job: bool, with_bytes: bool) -> None:

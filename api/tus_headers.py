@@ -19,7 +19,7 @@ EXTENSIONS = "creation,creation-with-upload,creation-defer-length,termination,ch
 MARKS = [(b"tus-resumable", VERSION.encode())]
 """What every answer below the address carries, refusals too."""
 _ADDRESS = re.compile(rf"(?:https?://[^/?#\s]+)?(?:/[^?#\s]*)?{PATH}/([^/?#\s]+)/?")
-_NUMBER = re.compile(r"[0-9]{1,19}")
+_NUMBER = re.compile(r"[0-9]+")
 
 
 def is_tus(path: str) -> bool:
@@ -28,12 +28,12 @@ def is_tus(path: str) -> bool:
 
 def capabilities(max_size: int | None) -> dict[str, str]:
     """The answer to OPTIONS, also where it is a browser's preflight."""
-    found = {
+    return {
         "Tus-Version": VERSION,
         "Tus-Extension": EXTENSIONS,
         "Tus-Checksum-Algorithm": ",".join(CHECKSUMS),
+        "Tus-Max-Size": str(LARGEST_LENGTH if max_size is None else max_size),
     }
-    return found if max_size is None else {**found, "Tus-Max-Size": str(max_size)}
 
 
 def check_version(req: Any) -> None:
@@ -50,9 +50,10 @@ def number(req: Any, name: str) -> int | None:
         return None
     if not _NUMBER.fullmatch(text):
         raise Problem("bad_request", f"{name} takes a whole number that is not negative.")
-    if int(text) > LARGEST_LENGTH:
+    digits = text.lstrip("0") or "0"
+    if len(digits) > len(str(LARGEST_LENGTH)) or int(digits) > LARGEST_LENGTH:
         raise Problem("too_large", "No file is that large.")
-    return int(text)
+    return int(digits)
 
 
 def concat(req: Any) -> list[str] | None:

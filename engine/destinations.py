@@ -12,6 +12,7 @@ import uuid_utils
 from backends.registry import Destination
 from engine import notices
 from engine.errors import EngineError, Invalid, LedgerUnavailable, NotFound
+from engine.views import moment
 
 if TYPE_CHECKING:
     from engine.service import AsyncService
@@ -57,7 +58,7 @@ class Destinations:
             _, health = await self._service.ledger.run(notices.noted_checks())
         except LedgerUnavailable:
             health = {}
-        return [{**view, "health": health.get(view["name"])} for view in self.shown()]
+        return [{**view, "health": _health(health.get(view["name"]))} for view in self.shown()]
 
     def _view(self, destination: Destination) -> Json:
         return {
@@ -75,7 +76,7 @@ class Destinations:
         for view in self.shown():
             if view["name"] == name:
                 _, health = await self._service.ledger.run(notices.noted_checks())
-                return {**view, "health": health.get(name)}
+                return {**view, "health": _health(health.get(name))}
         raise NotFound(f"There is no destination or route {name!r}.", code="unknown_destination")
 
     async def check(self, name: str) -> Json:
@@ -91,10 +92,17 @@ class Destinations:
         while asyncio.get_running_loop().time() < deadline:
             result, _ = await self._service.ledger.run(notices.noted_checks(request))
             if result is not None:
-                return {**view, "health": result, "ok": result["ok"]}
+                return {**view, "health": _health(result), "ok": result["ok"]}
             await asyncio.sleep(0.1)
         raise EngineError(
             f"No worker of node {self._service.settings.node!r} answered within {CHECK_SECONDS:.0f} s.",
             code="check_timeout",
             retryable=True,
         )
+
+
+def _health(result: Json | None) -> Json | None:
+    """The result of a check, as it is shown."""
+    if result is None:
+        return None
+    return {name: value for name, value in result.items() if name != "at_ms"} | {"at": moment(result["at_ms"])}

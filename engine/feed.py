@@ -20,6 +20,7 @@ from engine.views import job_view
 
 BLOCK_MS = 5000
 PAGE = 200
+NO_ID = "0-0"  # of no event
 LOOKS = 3  # at a job that is changing under our eyes, before an older event may be told behind a newer picture
 ASKING = 16
 """Watchers may ask Redis so many things at once; thousands of them leave connections for everybody else."""
@@ -159,7 +160,7 @@ class Feed:
                             yield Event(event_id, "end", view)
                             return
                         continue  # an end that a retry has made history
-                    yield Event(event_id, kind, msgspec.json.decode(data))
+                    yield Event(event_id, kind, _told(data))
                 if len(entries) == PAGE:
                     continue  # there may be more, for which no bell rings
                 await bell.wait()
@@ -174,11 +175,13 @@ class Feed:
         if last is not None and _STREAM_ID.fullmatch(last):
             if over and last == end_id:
                 return newest, [], True
-            if first != "0-0" and _order(first) <= _order(last) <= _order(newest):
+            if first != NO_ID and _order(first) <= _order(last) <= _order(newest):
                 return last, [], False
         view = job_view(record)
         if over:
-            return newest, [Event(end_id, "end", view)], True
+            # An id of nobody's: whoever is cut off behind the snapshot asks with it again, and hears the end.
+            missed = [] if last is None else [Event(NO_ID, "snapshot", view)]
+            return newest, [*missed, Event(end_id, "end", view)], True
         return newest, [Event(newest, "snapshot", view)], False
 
     async def _standing(self, job: str, key: str) -> tuple[JobRecord, str, str]:
@@ -229,7 +232,7 @@ class Feed:
                     after = event_id
                     if owner is not None and whose != owner:
                         continue
-                    payload = msgspec.json.decode(data)
+                    payload = _told(data)
                     if kind in ("end", "state"):
                         payload = await self._view_at(event_id, payload["id"]) or payload
                     yield Event(event_id, kind, payload)
@@ -255,6 +258,12 @@ def _looked_at(task: asyncio.Task[Any]) -> None:
     """Everybody who asked may have left before it failed: then nobody else takes the error."""
     if not task.cancelled():
         task.exception()
+
+
+def _told(data: bytes) -> dict[str, Any]:
+    """Lua leaves an empty list out: it cannot tell it from an empty object."""
+    found: dict[str, Any] = msgspec.json.decode(data)
+    return {"transfers": [], **found}
 
 
 def _order(stream_id: str) -> tuple[int, int]:

@@ -23,7 +23,7 @@ class Query(NamedTuple):
     """What is asked for; None is no filter. `q` is an id or the start of a name, `limit` the items of a page."""
 
     state: str | None
-    destination: str | None
+    destinations: frozenset[str] | None
     labels: dict[str, str]
     q: str | None
     limit: int
@@ -72,7 +72,7 @@ def _indexed(query: Query) -> bool:
     return (
         not query.labels
         and query.q is None
-        and query.destination is None
+        and query.destinations is None
         and (query.owner is None or query.state is None)
     )
 
@@ -82,16 +82,15 @@ def _fits(record: JobRecord, query: Query) -> bool:
     return (
         (query.state is None or record.state == query.state)
         and (query.owner is None or spec.owner == query.owner)
-        and (query.destination is None or _goes_to(record, query.destination))
+        and (query.destinations is None or query.destinations <= _destinations(record))
         and query.labels.items() <= spec.labels.items()
         and (query.q is None or spec.name.startswith(query.q))
     )
 
 
-def _goes_to(record: JobRecord, destination: str) -> bool:
-    """As it was submitted, or by what was added since."""
-    added = any(one.fields["destination"] == destination for one in record.transfers)
-    return added or destination in record.spec.destinations
+def _destinations(record: JobRecord) -> set[str]:
+    """As it was submitted, and what was added since."""
+    return {*record.spec.destinations, *(one.fields["destination"] for one in record.transfers)}
 
 
 def _encode(after: str) -> str:

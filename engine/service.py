@@ -174,7 +174,7 @@ class AsyncService:
             return {"items": [], "failures": []}
         index = names.index(destination) if destination is not None else 0
         found = await self.ledger.run(operations.read_parts(f"{job}/{index}"))
-        return {"items": parts_view(found), "failures": failures_view(found)}
+        return {"items": parts_view(found, int(record.fields["run"])), "failures": failures_view(found)}
 
     async def jobs(
         self,
@@ -187,8 +187,9 @@ class AsyncService:
         cursor: str | None,
         owner: str | None,
     ) -> Json:
-        """A page of jobs, newest first."""
-        return await list_jobs(self.ledger, Query(state, destination, dict(labels), q, limit, cursor, owner))
+        """A page of jobs, newest first. A route's name asks for the jobs that go to all of its destinations."""
+        names = None if destination is None else self.destinations.reach([destination]) or frozenset({destination})
+        return await list_jobs(self.ledger, Query(state, names, dict(labels), q, limit, cursor, owner))
 
     def events(self, job: str | None, last: str | None, owner: str | None = None) -> AsyncIterator[Event]:
         """Live events of one job, or of all; of all jobs of one owner, if one is given."""

@@ -6,7 +6,7 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from engine import arrivals
+from engine import arrivals, operations
 from engine.errors import EngineError
 
 if TYPE_CHECKING:
@@ -36,6 +36,15 @@ class Signs:
             if self.unwanted:
                 self._upload.turn.ask()
 
+    async def look(self) -> None:
+        """What the ledger says of the job; a silent Redis does not matter."""
+        job = self._upload.spec.id
+        with suppress(EngineError):
+            self._hear((await self._service.ledger.run(operations.states([job])))[job][0])
+
+    def _hear(self, state: str) -> None:
+        self.unwanted = state in ("cancelling", "cancelled", "expired")
+
     async def tell(self) -> None:
         """Publishes the offset; a silent Redis does not matter."""
         ledger, seconds = self._service.ledger, self._seconds
@@ -46,7 +55,7 @@ class Signs:
             await self._begin_early()
             offset = self._upload.offset
             heard = await ledger.run(arrivals.received(self._upload.spec.id, offset, seconds, offset))
-            self.unwanted = heard.state in ("cancelling", "cancelled", "expired")
+            self._hear(heard.state)
             self._service.minter.send(heard.tokens)
             if not heard.state:
                 await ledger.run(arrivals.receive(self._upload.spec, self._upload.note.length, seconds, retained=True))

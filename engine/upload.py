@@ -108,16 +108,17 @@ class Upload:
         self.note.length = length
         await self.rewrite()
 
-    async def begin(self, size: int | None, checksum: Sum | None) -> None:
+    async def begin(self, size: int | None, checksum: Sum | None, *, proof: bool = False) -> None:
         """A chunk comes, of `size` bytes if that is known: they have their room from now on, or SpoolFull is raised.
 
-        With a checksum, its bytes do not count before `prove`, whatever happens to us meanwhile.
+        With a checksum, or with a `proof` of another kind to come, its bytes do not count before `prove`, whatever
+        happens to us meanwhile.
         """
         file = self._open()
         self._sum = checksum
         await asyncio.to_thread(file.back_to, self.offset)
         self._start = file.size
-        proved = self._start if checksum else None
+        proved = self._start if checksum or proof else None
         if proved != self.note.proved:
             self.note.proved = proved
             await self.rewrite()
@@ -137,10 +138,10 @@ class Upload:
     async def prove(self) -> bool:
         """The chunk is whole. False when its checksum is another: then it is taken back."""
         file = self._open()
-        if self._sum is not None:
-            if not self._sum.matches():
-                self.take_back()
-                return False
+        if self._sum is not None and not self._sum.matches():
+            self.take_back()
+            return False
+        if self.note.proved is not None:
             await asyncio.to_thread(file.flush)
             self.note.proved, self._sum = None, None
             await self.rewrite()
@@ -229,6 +230,12 @@ class Upload:
                 yield
         finally:
             telling.cancel()
+
+    async def look(self) -> None:
+        """Asks the ledger whether the job is over. Ends the upload then, and raises Gone."""
+        if not self.note.is_partial and not self.accepted:
+            await self._signs.look()
+            await self.check_wanted()
 
     async def check_wanted(self) -> None:
         """Ends the upload, and raises Gone, when its job is over."""

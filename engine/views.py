@@ -10,7 +10,7 @@ import msgspec
 from backends.addresses import place_of
 from backends.base import FURTHER_PROPERTIES
 from engine.errors import TITLES
-from engine.models import JOB_OVER, JobSpec
+from engine.models import JOB_OVER, TRANSFER_OVER, JobSpec
 from engine.planner import Plan
 from engine.records import JobRecord, TransferRecord, crc_text, unpack_receipt
 
@@ -167,13 +167,21 @@ def _failure_view(one: Json) -> Json:
     }
 
 
-def parts_view(found: Json) -> list[Json]:
-    """Every part of a transfer. After the end only the sum is kept, so all parts say the same."""
+def parts_view(found: Json, run: int) -> list[Json]:
+    """Every part of a transfer, in this run of its job. After the end only the sum is kept (decision 4): all parts say
+    the same of their state, and their attempts are those that failed and the one that did not.
+    """
     fields = found["transfer"]
     if not fields["size"]:
         return []  # nobody has looked at the source
     plan = Plan(int(fields["size"]), int(fields["part_size"]))
-    return [_part_view(plan, number, fields, found) for number in range(1, plan.total + 1)]
+    parts = [_part_view(plan, number, fields, found) for number in range(1, plan.total + 1)]
+    if fields["state"] in TRANSFER_OVER:
+        for one in failures_view({"failed": [one for one in found["failed"] if one["run"] == run]}):
+            if one["part"] is not None and one["part"] <= len(parts):
+                part = parts[one["part"] - 1]
+                part["attempts"] = max(part["attempts"], one["attempt"] + (part["state"] == "sent"))
+    return parts
 
 
 def _part_view(plan: Plan, number: int, fields: dict[str, str], found: Json) -> Json:
@@ -199,7 +207,9 @@ def _part_view(plan: Plan, number: int, fields: dict[str, str], found: Json) -> 
             "checksum": checksum or f"crc32c:{crc_text(crc)}",
         }
     elif fields["state"] == "succeeded":
-        view["state"] = "sent"
+        view |= {"state": "sent", "attempts": 1}
+        if plan.total == 1:
+            view |= {"etag": fields.get("etag") or None, "checksum": fields.get("checksum") or None}
     elif fields["state"] in ("failed", "cancelled"):
         view["state"] = fields["state"]
     elif name in found["leases"]:

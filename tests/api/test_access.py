@@ -966,3 +966,11 @@ async def test_a_token_sees_no_more_by_more_slashes(app: Composed, service: Fake
 
 async def test_what_is_nowhere_reads_no_body(ask: Asker) -> None:
     refused(await ask("POST", "//v1/jobs", body=b"x" * 10, headers=bearer(BOOTSTRAP)), 404, "no_resource")
+
+
+async def test_why_one_was_refused_may_be_read_without_a_key(ask: Asker) -> None:
+    problem = (await ask("GET", "/v1/jobs")).json()
+
+    page = await ask("GET", problem["type"])
+
+    assert (page.status, page.json()["code"]) == (200, "unauthorized")

@@ -105,3 +105,26 @@ async def test_every_answer_is_marked(ask: Asker) -> None:
         headers = (await ask("GET", path)).headers
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["server"] == "bucketline"
+
+
+async def test_what_can_be_looked_at_has_a_head(ask: Asker, service: FakeService) -> None:
+    job_id = service.add()
+    job = f"/v1/jobs/{job_id}"
+    for path in (job, f"{job}/parts", "/v1/stats", "/problems/not_found", "/v1/destinations/media"):
+        answer = await ask("HEAD", path)
+        assert (answer.status, answer.body) == (200, b""), path
+
+
+async def test_what_is_not_new_is_kept_as_long_as_what_is(ask: Asker, service: FakeService) -> None:
+    job_id = service.add()
+    seen = await ask("GET", f"/v1/jobs/{job_id}")
+    same = await ask("GET", f"/v1/jobs/{job_id}", headers={"if-none-match": seen.headers["etag"]})
+
+    assert same.status == 304
+    assert same.headers["cache-control"] == seen.headers["cache-control"] == "no-cache"
+
+
+async def test_an_object_says_how_it_is_written(ask: Asker) -> None:
+    answer = await ask("OPTIONS", "/v1/objects/media/k")
+
+    assert (answer.status, answer.headers["allow"]) == (204, "OPTIONS, PUT")

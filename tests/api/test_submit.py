@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from api.ingest import wait_seconds
 from tests.api.asking import CUT, Asker, form
 from tests.api.fakes import FakeService
 
@@ -170,6 +171,14 @@ async def test_prefer_wait_answers_202_when_the_time_is_up(ask: Asker) -> None:
     answer = await ask("PUT", "/v1/objects/media/k", body=b"x", headers={"prefer": "wait=0"})
 
     assert (answer.status, answer.headers["preference-applied"]) == (202, "wait=0")
+
+
+@pytest.mark.parametrize(
+    ("prefer", "seconds"),
+    [("wait=5", 5), ('respond-async; wait = "7"', 7), ("wait=" + "9" * 5000, 60), ("wait=0005", 5), ("wait=-1", None)],
+)
+def test_the_seconds_of_a_preference(prefer: str, seconds: int | None) -> None:
+    assert wait_seconds(prefer, 60) == seconds
 
 
 @pytest.mark.parametrize("header", ["Content-Digest", "Repr-Digest"])

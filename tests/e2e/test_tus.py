@@ -23,6 +23,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from api.tus_headers import capabilities
 from tests.backends.proxy import Proxy
 from tests.e2e.stack import PATIENCE, Stack
 from tests.servers import eventually, needs, program
@@ -103,6 +104,21 @@ def _says_what_it_can(answer: httpx.Response) -> None:
     assert answer.headers["Tus-Max-Size"] == str(MAX)
     assert answer.headers["Tus-Checksum-Algorithm"] == "sha1,sha256,md5,crc32c"
     assert {"creation-with-upload", "concatenation"} <= set(answer.headers["Tus-Extension"].split(","))
+
+
+def test_without_a_limit_the_largest_there_can_be_is_told() -> None:
+    assert capabilities(None)["Tus-Max-Size"] == str(1 << 62)
+
+
+@pytest.mark.parametrize("length", ["9223372036854775807", "9" * 30])
+def test_a_length_that_no_file_has(http: httpx.Client, length: str) -> None:
+    assert http.post("/v1/tus", headers=V | {"Upload-Length": length}).status_code == 413
+
+
+def test_a_slash_behind_the_address(http: httpx.Client) -> None:
+    assert http.options("/v1/tus/").status_code == 204
+    answer = http.post("/v1/tus/", headers=V | {"Upload-Length": "3", "Content-Type": CHUNK}, content=b"abc")
+    assert (answer.status_code, answer.headers["Upload-Offset"]) == (201, "3")
 
 
 @pytest.mark.parametrize("version", [None, "0.2.2"])
@@ -270,6 +286,9 @@ def test_chunks_become_a_job(http: httpx.Client, bucket: Bucket) -> None:
         ({"Upload-Checksum": "sha999 AAAA"}, b"x", 400),
         ({"Upload-Checksum": "sha1 ?"}, b"x", 400),
         ({"Upload-Checksum": "md5 " + base64.b64encode(bytes(16)).decode()}, b"x", 460),
+        ({"Content-Digest": "sha-256=::"}, b"x", 400),
+        ({"Content-Digest": f"sha-256=:{base64.b64encode(bytes(32)).decode()}:"}, b"x", 422),
+        ({"Content-Digest": f"sha-512=:{base64.b64encode(bytes(64)).decode()}:"}, b"bcde", 422),
     ],
 )
 def test_refused_chunk(http: httpx.Client, headers: dict[str, str], content: Any, status: int) -> None:
@@ -283,6 +302,19 @@ def test_refused_chunk(http: httpx.Client, headers: dict[str, str], content: Any
 
 def test_a_chunk_needs_an_offset(http: httpx.Client) -> None:
     assert http.patch(made(http, 1), headers=V | {"Content-Type": CHUNK}, content=b"x").status_code == 400
+
+
+def test_the_digest_of_a_chunk(http: httpx.Client) -> None:
+    url = made(http, 5)
+    for at, text in ((0, b"ab"), (2, b"cde")):
+        digest = base64.b64encode(hashlib.sha256(text).digest()).decode()
+        assert patch(http, url, at, text, Content_Digest=f"sha-256=:{digest}:").status_code == 204
+    assert offset(http, url) == 5
+
+    wrong = {"Content-Digest": f"sha-256=:{base64.b64encode(bytes(32)).decode()}:", "Content-Type": CHUNK}
+    answer = http.post("/v1/tus", headers=V | {"Upload-Length": "5"} | wrong, content=b"abcde")
+    assert (answer.status_code, answer.json()["code"]) == (422, "checksum_mismatch")
+    assert "Location" not in answer.headers
 
 
 @pytest.mark.parametrize("algorithm", ["sha1", "sha256", "md5", "crc32c"])
@@ -728,6 +760,7 @@ def test_a_cancelled_job_ends_its_upload(http: httpx.Client, bucket: Bucket) -> 
     assert http.head(url, headers=V).status_code == 410
     url = made(http, 5)
     bucket[0].talk.tell(url.rpartition("/")[2], "cancel")
+    assert http.head(url, headers=V).status_code == 410
     assert patch(http, url, 0, b"x").status_code == 410
 
 

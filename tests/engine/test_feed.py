@@ -128,6 +128,11 @@ async def test_a_finished_job_whose_stream_is_gone_still_ends(
     assert (again.event, again.data["state"]) == ("end", "succeeded")
     assert again.id == end.id
     assert await heard(service.events(job, again.id)) == []
+    for unknown in ("1-1", "9999999999999-1", "nonsense", "0-0"):
+        picture, last = await heard(service.events(job, unknown))
+        assert (picture.event, last.event, last.id) == ("snapshot", "end", end.id)
+        assert picture.data == last.data
+        assert [one.event for one in await heard(service.events(job, picture.id))] == ["snapshot", "end"], "cut between"
 
 
 async def test_an_id_that_was_trimmed_away_gets_a_picture(service: AsyncService, rig: Rig, client: redis.Redis) -> None:

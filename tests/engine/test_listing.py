@@ -10,6 +10,7 @@ import pytest
 from engine import arrivals, listing, operations
 from engine.errors import EngineError
 from engine.service import AsyncService
+from engine.submission import Desk
 from tests.engine.books import accept_of, job_id, spec_of, tid
 from tests.engine.rig import Rig
 
@@ -179,3 +180,13 @@ async def test_receptions_are_listed_too(service: AsyncService, rig: Rig) -> Non
 
     (item,) = (await service.jobs(**ANYTHING))["items"]
     assert (item["state"], item["size"], item["transfers"]) == ("receiving", None, [])
+
+
+async def test_a_route_is_where_all_of_its_destinations_are(service: AsyncService, jobs: Rig) -> None:
+    text = jobs.plugins.read_text()
+    jobs.plugins.write_text(text + '[routes.both]\nmirror = ["media", "archive"]\n[routes.one]\nmirror = ["media"]\n')
+    assert service.plugins.refresh()
+    service.desk = Desk(service.plugins.current, service.settings)
+
+    assert await pages(service, destination="both") == [numbers(*range(2, 31, 2))]
+    assert await pages(service, destination="one") == [numbers(*range(2, 31, 2))]

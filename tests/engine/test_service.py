@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 from typing import Any
 
@@ -277,6 +278,7 @@ async def test_a_destination_has_the_result_of_its_last_check(service: AsyncServ
     health = (await service.destinations.one("media"))["health"]
     assert [one["health"] for one in await service.destinations.all()] == [health, None]
     assert health["ok"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", health["at"])
     assert all(step["ok"] for step in health["steps"])
 
 

@@ -173,10 +173,10 @@ def test_every_job_fits_into_json_without_secrets_of_the_ledger(state: str) -> N
 # -- parts ------------------------------------------------------------------------------------------------------------
 
 
-def parts(**found: Any) -> list[dict[str, Any]]:
-    known: dict[str, Any] = {"receipts": {}, "leases": {}, "due": {}, "tries": {}, "errors": {}}
+def parts(run: int = 1, **found: Any) -> list[dict[str, Any]]:
+    known: dict[str, Any] = {"receipts": {}, "leases": {}, "due": {}, "tries": {}, "errors": {}, "failed": []}
     fields = found.pop("transfer", transfer()).fields
-    return parts_view(known | {"transfer": fields} | found)
+    return parts_view(known | {"transfer": fields} | found, run)
 
 
 def test_the_parts_are_those_of_the_plan() -> None:
@@ -218,6 +218,33 @@ def test_the_one_part_of_a_small_file_says_where_it_stands() -> None:
 
     assert (flying["state"], flying["attempts"]) == ("in_flight", 2)
     assert (failing["state"], failing["error"]["code"]) == ("failing", "throttled")
+
+
+def failed(number: int, attempt: int, run: int = 1, step: str = "part") -> dict[str, Any]:
+    why = {"code": "throttled", "title": "", "detail": "", "retryable": True}
+    return {"at": NOON, "run": run, "step": step, "number": number, "attempt": attempt, **why}
+
+
+def test_after_the_end_every_part_was_sent_in_the_attempt_behind_those_that_failed() -> None:
+    tried = [failed(2, 1), failed(2, 2), failed(0, 1, step="begin"), failed(3, 4, run=1)]
+
+    found = parts(transfer=transfer(state="succeeded"), failed=tried)
+    again = parts(2, transfer=transfer(state="succeeded"), failed=tried)
+    lost = parts(transfer=transfer(state="failed"), failed=tried)
+
+    assert [(one["state"], one["attempts"]) for one in found] == [
+        ("sent", 1), ("sent", 3), ("sent", 5), ("sent", 1), ("sent", 1),
+    ]  # fmt: skip
+    assert [one["attempts"] for one in again] == [1, 1, 1, 1, 1]
+    assert [(one["state"], one["attempts"]) for one in lost][:3] == [("failed", 0), ("failed", 2), ("failed", 4)]
+
+
+def test_what_is_one_part_has_the_etag_of_its_object() -> None:
+    small = transfer(whole="1", total="1", part_size="44", state="succeeded", etag="abc", checksum="crc32c:yZRlqg==")
+
+    (only,) = parts(transfer=small, failed=[failed(0, 1, step="whole")])
+
+    assert (only["state"], only["attempts"], only["etag"], only["checksum"]) == ("sent", 2, "abc", "crc32c:yZRlqg==")
 
 
 def test_a_failed_attempt_says_what_failed_and_when() -> None:

@@ -57,7 +57,7 @@ function placeBox(one) {
 
   function show(health) {
     state.set(health ? (health.ok ? "ok" : "failed") : "pending", health ? (health.ok ? "works" : "does not work") : "not checked");
-    text(said, health ? `Checked ${moment(health.at_ms)}.` : "Nobody has checked it since it was configured.");
+    text(said, health ? `Checked ${moment(health.at)}.` : "Nobody has checked it since it was configured.");
     steps.replaceChildren(...(health?.steps ?? []).map((step) => element("li", { "data-kind": step.ok ? "good" : "bad" },
       element("strong", {}, step.step), ` ${step.detail ?? ""}`, element("span", { class: "quiet number" }, step.seconds === undefined ? "" : ` ${(step.seconds * 1000).toFixed(0)} ms`))));
     if (health?.detail && !health.ok) steps.append(element("li", { "data-kind": "bad" }, health.detail));
