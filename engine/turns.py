@@ -77,7 +77,8 @@ class Turns:
 
     def __init__(self, ledger: AsyncLedger) -> None:
         self._ledger = ledger
-        self._held: dict[str, Turn] = {}
+        # Usually one of each upload: more when Redis lost the lock of one that is held still.
+        self._held: dict[str, set[Turn]] = {}
         self._refreshers: dict[str, asyncio.Task[None]] = {}
         self._listening: asyncio.Task[None] | None = None
 
@@ -92,7 +93,7 @@ class Turns:
                 raise Interrupted("Another request still works on this upload; try again in a moment.", retry_after=1)
             await self.ask(turn)
             await asyncio.sleep(ASK_SECONDS)
-        self._held[name] = turn
+        self._held.setdefault(name, set()).add(turn)
         self._refreshers[turn.token] = asyncio.create_task(self._refresh(turn))
         return turn
 
@@ -102,8 +103,10 @@ class Turns:
 
     async def leave(self, turn: Turn) -> None:
         """Let go. Without Redis the lock runs out by itself."""
-        if self._held.get(turn.name) is turn:
-            del self._held[turn.name]
+        held = self._held.get(turn.name, set())
+        held.discard(turn)
+        if not held:
+            self._held.pop(turn.name, None)
         if refresher := self._refreshers.pop(turn.token, None):
             refresher.cancel()
         with suppress(EngineError):
@@ -132,9 +135,9 @@ class Turns:
 
     def _heard(self, message: str) -> None:
         name, _, token = message.partition(" ")
-        turn = self._held.get(name)
-        if turn is not None and turn.token != token:
-            turn.ask()
+        for turn in self._held.get(name, ()):
+            if turn.token != token:
+                turn.ask()
 
     def _key(self, name: str) -> str:
         return f"{self._ledger.prefix}tus:{name}:lock"
