@@ -47,6 +47,29 @@ class FileBody:
         return self.path, self.offset
 
 
+class OpenFileBody:
+    """The `size` bytes from `offset` of a file that is open already, by its own copy of the descriptor: whatever
+    becomes of the file's name, this reads the same file.
+    """
+
+    def __init__(self, fd: int, name: str, offset: int, size: int, crc32c: int | None = None) -> None:
+        self._fd = os.dup(fd)
+        self._name = name
+        self._offset = offset
+        self.size = size
+        self.crc32c = crc32c
+
+    def open(self) -> BinaryIO:
+        return cast(BinaryIO, FileRange.of(self._fd, self._name, self.size, self._offset))
+
+    def file(self) -> tuple[Path, int] | None:
+        return None
+
+    def __del__(self) -> None:
+        if (fd := getattr(self, "_fd", -1)) >= 0:
+            os.close(fd)
+
+
 class FileRange(io.RawIOBase):
     """A reader of a range of a file: it ends where the range ends, and raises `ShortBody` if the file ends before.
 

@@ -5,7 +5,6 @@ on the web.
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from engine import keys
 from engine.config import Settings
 from engine.faults import Faults
 from engine.models import JobSpec, Source, SubmitOptions
+from engine.named_files import opened
 
 
 def source_of(configuration: Configuration, settings: Settings, options: SubmitOptions, faults: Faults) -> Source:
@@ -40,19 +40,17 @@ def path_source(allowed_roots: Sequence[Path], path: Any, faults: Faults) -> Sou
     if not isinstance(path, str) or not path or "\0" in path:
         faults.add("/source/path", "A path is text, and not empty.")
         return Source()
-    real = Path(os.path.realpath(path))
-    roots = [Path(os.path.realpath(root)) for root in allowed_roots]
-    if not os.path.isabs(path) or not any(real.is_relative_to(root) for root in roots):
-        allowed = "none is configured" if not roots else "not below an allowed root"
-        faults.add("/source/path", f"This path may not be read: {allowed} (BUCKETLINE_SOURCE_ROOTS on the server).")
-        return Source()
     try:
-        found = real.stat()
-    except OSError as error:
+        real = Path(os.path.realpath(path))
+        roots = [Path(os.path.realpath(root)) for root in allowed_roots]
+        if not os.path.isabs(path) or not any(real.is_relative_to(root) for root in roots):
+            allowed = "none is configured" if not roots else "not below an allowed root"
+            faults.add("/source/path", f"This path may not be read: {allowed} (BUCKETLINE_SOURCE_ROOTS on the server).")
+            return Source()
+        with opened(real) as file:
+            found = os.fstat(file)
+    except OSError as error:  # of realpath, too, when a link goes while it looks
         faults.add("/source/path", f"The file cannot be read: {error.strerror}.")
-        return Source()
-    if not stat.S_ISREG(found.st_mode) or not os.access(real, os.R_OK):
-        faults.add("/source/path", "This is no regular file that the server may read.")
         return Source()
     return Source(kind="path", path=str(real), mtime_ns=found.st_mtime_ns, inode=found.st_ino)
 

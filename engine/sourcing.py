@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from engine import keys, operations
 from engine.announced import wanted_digests
@@ -13,6 +16,7 @@ from engine.content_types import HEAD_BYTES
 from engine.digests import Digest
 from engine.errors import Invalid
 from engine.models import JobSpec, Sidecar, dumps
+from engine.named_files import opened
 from engine.planning import Planning
 from engine.repeats import superseded
 
@@ -48,16 +52,18 @@ async def _accept(service: AsyncService, spec: JobSpec) -> dict[str, Any]:
 
 
 def _at_path(planning: Planning, spec: JobSpec) -> Sidecar:
-    path = spec.source.path or ""
     try:
-        size = os.stat(path).st_size
-        with open(path, "rb") as file:
-            head = file.read(HEAD_BYTES)
+        with opened(Path(spec.source.path or "")) as file:
+            found = os.fstat(file)
+            head = os.pread(file, HEAD_BYTES, 0)
     except OSError as error:
         raise Invalid(
             f"The file cannot be read: {error.strerror}.", errors=[{"pointer": "/source/path", "detail": "Gone."}]
         ) from error
-    digest = Digest.unread(size)
+    # The pins are those of the file whose size is told: since the request was examined, another one may have come.
+    source = msgspec.structs.replace(spec.source, mtime_ns=found.st_mtime_ns, inode=found.st_ino)
+    spec = msgspec.structs.replace(spec, source=source)
+    digest = Digest.unread(found.st_size)
     finished, plans = planning.finish(spec, digest, head)
     return Sidecar(spec=finished, digest=digest, accepted_ms=int(time.time() * 1000), transfers=plans)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -252,6 +253,61 @@ async def test_a_path_that_vanished_is_refused(service: AsyncService, rig: Rig, 
         await service.submit_source(spec)
     assert refused.value.errors[0]["pointer"] == "/source/path"
     assert rig.files() == []
+
+
+@pytest.mark.parametrize("what", ["a link", "a folder that is a link", "a pipe", "a loop"])
+async def test_what_came_to_the_path_meanwhile_is_not_read(
+    service: AsyncService, rig: Rig, rooted: Path, tmp_path: Path, what: str
+) -> None:
+    (rooted / "in").mkdir()
+    film = rooted / "in" / "film.mp4"
+    film.write_bytes(BIG)
+    spec = path_of(service, film)
+    if what == "a folder that is a link":
+        film.parent.rename(tmp_path / "outside")
+        film.parent.symlink_to(tmp_path / "outside")
+    else:
+        film.rename(tmp_path / "film.mp4")
+        make = {"a link": lambda: film.symlink_to(tmp_path / "film.mp4"), "a pipe": lambda: os.mkfifo(film)}
+        make.get(what, lambda: film.symlink_to(film.name))()
+
+    with pytest.raises(Invalid) as refused:
+        await service.submit_source(spec)
+    assert refused.value.errors[0]["pointer"] == "/source/path"
+    assert rig.files() == []
+
+
+async def test_a_path_is_pinned_as_it_was_when_its_size_was_told(service: AsyncService, rig: Rig, rooted: Path) -> None:
+    film = rooted / "film.mp4"
+    film.write_bytes(b"another film")
+    spec = path_of(service, film, key="film")
+    film.unlink()
+    film.write_bytes(BIG)
+
+    view = await service.submit_source(spec)
+    rig.work(f"{view['id']}/0")
+    rig.work_all()
+
+    assert (view["size"], rig.state(view["id"])) == (len(BIG), "succeeded")
+    assert rig.space.read("film") == BIG
+
+
+async def test_a_folder_that_becomes_a_link_before_the_work_is_not_followed(
+    service: AsyncService, rig: Rig, rooted: Path, tmp_path: Path
+) -> None:
+    """Even to the file that was accepted: size, time of change and inode are right."""
+    (rooted / "in").mkdir()
+    (rooted / "in" / "film.mp4").write_bytes(BIG)
+    view = await service.submit_source(path_of(service, rooted / "in" / "film.mp4", key="film"))
+    (rooted / "in").rename(tmp_path / "outside")
+    (rooted / "in").symlink_to(tmp_path / "outside")
+
+    rig.work(f"{view['id']}/0")
+    rig.work_all()
+
+    error = msgspec.json.decode(rig.job(view["id"])["error"])
+    assert (rig.state(view["id"]), error["code"]) == ("failed", "source_gone")
+    assert rig.space.objects == {}
 
 
 # -- destinations -----------------------------------------------------------------------------------------------------

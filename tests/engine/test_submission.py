@@ -397,6 +397,61 @@ def test_what_is_no_readable_file_is_refused(desk_with: Callable[..., Desk], all
         assert pointers(desk, source={"path": str(path)}) == ["/source/path"]
 
 
+def test_a_link_loop_is_refused(desk_with: Callable[..., Desk], allowed: Path) -> None:
+    (allowed / "loop").symlink_to("loop")
+    desk = desk_with(allowed_roots=[allowed])
+
+    for path in ("loop", "loop/film.mp4"):
+        assert pointers(desk, source={"path": str(allowed / path)}) == ["/source/path"]
+
+
+@pytest.mark.parametrize("what", ["a link", "a folder that is a link", "a pipe"])
+def test_what_is_put_behind_the_look_is_refused(
+    desk_with: Callable[..., Desk], allowed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Whoever may write below the root swaps a file just when the path was found to lead to one."""
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "film.mp4").write_text("secret")
+    (allowed / "in").mkdir()
+    film = allowed / "in" / "film.mp4"
+    film.write_bytes(b"film")
+    look = os.path.realpath
+
+    def swapped(path: Any) -> str:
+        found = look(path)
+        if path == str(film):
+            (film.parent if what.startswith("a folder") else film).rename(tmp_path / "away")
+            if what == "a pipe":
+                os.mkfifo(film)
+            elif what == "a link":
+                film.symlink_to(tmp_path / "outside" / "film.mp4")
+            else:
+                film.parent.symlink_to(tmp_path / "outside")
+        return found
+
+    monkeypatch.setattr(os.path, "realpath", swapped)
+
+    assert pointers(desk_with(allowed_roots=[allowed]), source={"path": str(film)}) == ["/source/path"]
+
+
+def test_a_link_that_goes_while_it_is_looked_at_is_refused(
+    desk_with: Callable[..., Desk], allowed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (allowed / "latest.mp4").symlink_to("film.mp4")
+    read = os.readlink
+
+    def swapped(path: Any, **options: Any) -> Any:
+        if os.path.islink(allowed / "latest.mp4"):
+            (allowed / "latest.mp4").unlink()
+            (allowed / "latest.mp4").mkdir()
+        return read(path, **options)
+
+    monkeypatch.setattr(os, "readlink", swapped)
+
+    desk = desk_with(allowed_roots=[allowed])
+    assert pointers(desk, source={"path": str(allowed / "latest.mp4")}) == ["/source/path"]
+
+
 # -- when all bytes are there -----------------------------------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.body import BytesBody, FileBody
+from backends.body import BytesBody, FileBody, OpenFileBody
 from backends.checksums import combine_crc32c, crc32c, crc32c_text, crc32c_value
 from backends.errors import ShortBody
 
@@ -61,6 +61,19 @@ def test_a_file_shorter_than_promised_never_ends_quietly(source: Path, way: str)
 def test_a_file_that_is_gone_is_a_short_body_too(tmp_path: Path) -> None:
     with pytest.raises(ShortBody, match="No such file"):
         FileBody(tmp_path / "gone", 0, 1).open()
+
+
+def test_a_body_of_an_open_file_reads_that_file_whatever_becomes_of_its_name(source: Path) -> None:
+    wanted = source.read_bytes()[7:57]
+    with source.open("rb") as file:
+        body = OpenFileBody(file.fileno(), source.name, 7, 50)
+    source.rename(source.with_name("away"))
+    source.write_bytes(b"x" * 100)
+
+    assert body.file() is None
+    for _ in range(2):
+        with body.open() as reader:
+            assert reader.read() == wanted
 
 
 def test_a_body_in_memory_knows_its_checksum() -> None:

@@ -64,6 +64,7 @@ EFFECTS = {
     "known",
     "spool",
     "tombstones",
+    "named_files",
     "sources",
     "drawn",
     "stored",
