@@ -179,9 +179,10 @@ class Guard:
             if _takes_file(scope):
                 self._check_room(scope, declared, media_type, visit)
             await visit.enter()
-        except (EngineError, Problem):
+        except BaseException:
+            # A client that leaves is a failure, too. What is cancelled once more leaves this to itself.
             if first is not None:
-                await first.end(failed=True)
+                await asyncio.shield(self._life.keep(first.end(failed=True)))
             raise
         client = scope.get("client") or ("",)
         forwarded = (fields.one(b"x-forwarded-for") or "")[:200]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Sequence
 from typing import Any
 
+from engine.errors import LedgerUnavailable
 from engine.models import SubmitOptions
+from engine.operations import Operation
 from engine.receptions import Reception
 from engine.records import Token
 from engine.service import AsyncService
@@ -57,3 +60,37 @@ async def submitted(service: AsyncService, data: bytes = b"small", **options: An
 
 def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def break_ledger(service: AsyncService, script: str, *, after: bool, times: int = 1) -> None:
+    """The next calls of this script fail: before they were done, or (`after`) with their answers lost."""
+    run = service.ledger.run
+    left = [times]
+
+    async def sometimes(operation: Operation[Any]) -> Any:
+        if operation.script != script or not left[0]:
+            return await run(operation)
+        left[0] -= 1
+        if after:
+            await run(operation)
+        raise LedgerUnavailable("Redis did not answer.")
+
+    service.ledger.run = sometimes  # type: ignore[method-assign, assignment]
+
+
+def hold(service: AsyncService, script: str, *, after: bool) -> tuple[asyncio.Event, asyncio.Event]:
+    """The next calls of this script wait for the second event, before or (`after`) behind what they do; the first says
+    that one waits.
+    """
+    run, held, go_on = service.ledger.run, asyncio.Event(), asyncio.Event()
+
+    async def late(operation: Operation[Any]) -> Any:
+        if operation.script != script:
+            return await run(operation)
+        found = await run(operation) if after else None
+        held.set()
+        await go_on.wait()
+        return found if after else await run(operation)
+
+    service.ledger.run = late  # type: ignore[method-assign, assignment]
+    return held, go_on

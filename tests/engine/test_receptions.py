@@ -12,51 +12,16 @@ import pytest
 from engine import operations
 from engine.errors import ChecksumMismatch, Conflict, EngineError, Invalid, LedgerUnavailable, SpoolFull, TooLarge
 from engine.models import SubmitOptions
-from engine.operations import Operation
 from engine.receptions import Reception
 from engine.service import AsyncService
 from tests.engine.rig import PART, Rig
-from tests.engine.serving import Drawer, accepted, received, sha256, submitted
+from tests.engine.serving import Drawer, accepted, break_ledger, hold, received, sha256, submitted
 
 BIG = b"b" * (PART * 40)  # more than is received without a file
 
 
 def states(rig: Rig, *jobs: str) -> list[str]:
     return [rig.state(job) for job in jobs]
-
-
-def break_ledger(service: AsyncService, script: str, *, after: bool, times: int = 1) -> None:
-    """The next calls of this script fail: before they were done, or (`after`) with their answers lost."""
-    run = service.ledger.run
-    left = [times]
-
-    async def sometimes(operation: Operation[Any]) -> Any:
-        if operation.script != script or not left[0]:
-            return await run(operation)
-        left[0] -= 1
-        if after:
-            await run(operation)
-        raise LedgerUnavailable("Redis did not answer.")
-
-    service.ledger.run = sometimes  # type: ignore[method-assign, assignment]
-
-
-def hold(service: AsyncService, script: str, *, after: bool) -> tuple[asyncio.Event, asyncio.Event]:
-    """The next calls of this script wait for the second event, before or (`after`) behind what they do; the first says
-    that one waits.
-    """
-    run, held, go_on = service.ledger.run, asyncio.Event(), asyncio.Event()
-
-    async def late(operation: Operation[Any]) -> Any:
-        if operation.script != script:
-            return await run(operation)
-        found = await run(operation) if after else None
-        held.set()
-        await go_on.wait()
-        return found if after else await run(operation)
-
-    service.ledger.run = late  # type: ignore[method-assign, assignment]
-    return held, go_on
 
 
 # -- accepted ---------------------------------------------------------------------------------------------------------
