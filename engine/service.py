@@ -25,6 +25,7 @@ from engine.feed import Event, Feed
 from engine.gate import Gate
 from engine.health import Health
 from engine.hook_views import delivery_view, replayed
+from engine.keeping import Keeping
 from engine.ledger import AsyncLedger
 from engine.listing import Query, list_jobs
 from engine.minter import Minter
@@ -73,6 +74,7 @@ class AsyncService:
         self.give_way = self.precedence.give_way
         self.repeats = Repeats(self)
         self.minter = Minter(settings.broker_url, settings.node)
+        self.keeping = Keeping()
         self.feed = Feed(self.ledger)
         self.uploads = Uploads(self)
         self.add_destinations = Adding(self).add
@@ -94,6 +96,7 @@ class AsyncService:
         if self._following is not None:
             self._following.cancel()
         await self.feed.stop()
+        await self.keeping.stop()
         await self.uploads.stop()
         await self._telling.stop()
         await asyncio.to_thread(self.minter.stop)

@@ -98,13 +98,7 @@ class Uploads:
         turn = await self._turns.take(job)
         upload: Upload | None = None
         try:
-            file = await self._file(turn)
-            note = await self._read(job)
-            if note is None:
-                if file is not None:
-                    file.close()
-                raise _unknown()
-            upload = Upload(self._service, turn, note, file, self.seconds)
+            upload = await self._held(turn)
             yield upload
         finally:
             await asyncio.shield(asyncio.ensure_future(self._let_go(turn, upload)))
@@ -127,11 +121,23 @@ class Uploads:
     async def stop(self) -> None:
         await self._turns.stop()
 
+    async def _held(self, turn: Turn) -> Upload:
+        file = await self._file(turn)
+        try:
+            note = await self._read(turn.name)
+            if note is None:
+                raise _unknown()
+            return Upload(self._service, turn, note, file, self.seconds)
+        except BaseException:
+            _close(file)  # cancelled, too: nothing else would ever let go of its lock
+            raise
+
     async def _file(self, turn: Turn) -> File | None:
+        partials = self._service.spool.partials
         deadline = asyncio.get_running_loop().time() + WAIT_SECONDS
         while True:
             try:
-                return await asyncio.to_thread(self._service.spool.partials.hold, turn.name)
+                return await self._service.keeping.make(lambda: partials.hold(turn.name), _close)
             except BlockingIOError:
                 if asyncio.get_running_loop().time() > deadline:
                     raise Interrupted("Another request still works on this upload.", retry_after=1) from None
@@ -147,6 +153,11 @@ class Uploads:
 
     async def _read(self, job: str) -> Note | None:
         return await asyncio.to_thread(self._service.spool.partials.read, job)
+
+
+def _close(file: File | None) -> None:
+    if file is not None:
+        file.close()
 
 
 def _unknown() -> NotFound:
