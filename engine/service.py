@@ -20,11 +20,12 @@ from engine.announced import wanted_digests
 from engine.audit import Audit
 from engine.config import Settings
 from engine.destinations import Destinations
-from engine.errors import Conflict, LedgerUnavailable, NotFound
+from engine.errors import Conflict, NotFound
 from engine.feed import Event, Feed
 from engine.gate import Gate
 from engine.health import Health
 from engine.hook_views import delivery_view, replayed
+from engine.incoming import Incoming
 from engine.keeping import Keeping
 from engine.ledger import AsyncLedger
 from engine.listing import Query, list_jobs
@@ -135,18 +136,23 @@ class AsyncService:
 
     async def receive(self, spec: JobSpec, size: int | None) -> Reception:
         """Begins to receive: the job exists, its file is open."""
-        if size is None or size <= SMALL_BYTES:
-            incoming = self.spool.receive(spec.id, size, digests=wanted_digests(spec))  # touches no disk yet
-        else:
-            incoming = await asyncio.to_thread(self.spool.receive, spec.id, size, digests=wanted_digests(spec))
-        reception = Reception(self, spec, incoming, size)
+        reception = Reception(self, spec, await self._incoming(spec, size), size)
         if not self.ledger.answers or (size is not None and size > SMALL_BYTES):
             try:
                 await reception.progress()
-            except LedgerUnavailable:
-                await reception.discard()
+            except BaseException:
+                # Cancelled, too: nobody has it yet who would discard it, and it would keep itself alive for ever.
+                await self.keeping.finish(reception.discard())
                 raise
         return reception
+
+    async def _incoming(self, spec: JobSpec, size: int | None) -> Incoming:
+        def begin() -> Incoming:
+            return self.spool.receive(spec.id, size, digests=wanted_digests(spec))
+
+        if size is None or size <= SMALL_BYTES:
+            return begin()  # touches no disk yet
+        return await self.keeping.make(begin, Incoming.discard)
 
     def early(self, spec: JobSpec, plans: Sequence[TransferPlan], size: int, *, lost: bool) -> Operation[bool]:
         """The operation by which the transfers of a file begin while it is being received."""

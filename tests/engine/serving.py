@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,6 +37,23 @@ class Drawer:
     async def waiting(self, nodes: Sequence[str]) -> dict[str, int]:
         lanes = [token.lane for token in self.sent]
         return {queue_of(lane, node): lanes.count(lane) for node in nodes for lane in CARRY}
+
+
+class Gate:
+    """Calls of a method of the disk's that wait at their ends: `passing` says how many go through before one waits."""
+
+    def __init__(self, method: Any, *, passing: int = 0) -> None:
+        self._method = method
+        self._passing = passing
+        self.waiting, self.go_on = threading.Event(), threading.Event()
+
+    def __call__(self, *words: Any, **options: Any) -> Any:
+        found = self._method(*words, **options)
+        self._passing -= 1
+        if self._passing < 0:
+            self.waiting.set()
+            self.go_on.wait()
+        return found
 
 
 async def received(service: AsyncService, data: bytes, *, announce: bool = True, **options: Any) -> Reception:

@@ -15,7 +15,7 @@ from engine.models import SubmitOptions
 from engine.receptions import Reception
 from engine.service import AsyncService
 from tests.engine.rig import PART, Rig
-from tests.engine.serving import Drawer, accepted, break_ledger, hold, received, sha256, submitted
+from tests.engine.serving import Drawer, Gate, accepted, break_ledger, hold, received, sha256, submitted
 
 BIG = b"b" * (PART * 40)  # more than is received without a file
 
@@ -197,6 +197,56 @@ async def test_a_big_file_is_refused_before_its_body_when_redis_is_away(service:
     with pytest.raises(LedgerUnavailable):
         await service.receive(spec, len(BIG))
     assert list(rig.spool.incomings()) == []
+
+
+# -- requests that are cancelled: their clients have left -------------------------------------------------------------
+
+
+def keepers() -> list[asyncio.Task[Any]]:
+    """What keeps receptions alive."""
+    return [task for task in asyncio.all_tasks() if "_keep_alive" in repr(task.get_coro())]
+
+
+async def leave(service: AsyncService, receiving: asyncio.Task[Reception], go_on: Any) -> None:
+    """The request ends where it is, and what it waits for comes behind that."""
+    receiving.cancel()
+    await asyncio.gather(receiving, return_exceptions=True)
+    assert receiving.cancelled()
+    go_on.set()
+    await service.keeping.stop()
+
+
+@pytest.mark.parametrize("data", [b"small", BIG], ids=["small", "big"])
+@pytest.mark.parametrize("after", [True, False], ids=["answer on its way", "on its way"])
+async def test_who_leaves_while_the_ledger_is_told_leaves_no_trace(
+    service: AsyncService, rig: Rig, data: bytes, after: bool
+) -> None:
+    used, spec = service.spool.usage().used, service.prepare(SubmitOptions(), size=len(data), owner="")
+    held, go_on = hold(service, "receive", after=after)
+    receiving = asyncio.create_task(service.receive(spec, len(data)))
+    await held.wait()
+
+    await leave(service, receiving, go_on)
+
+    assert keepers() == []
+    assert list(rig.spool.incomings()) == []
+    assert service.spool.usage().used == used
+    assert rig.job(spec.id) == {}
+
+
+async def test_who_leaves_while_room_is_made_leaves_no_trace(
+    service: AsyncService, rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used, spec = service.spool.usage().used, service.prepare(SubmitOptions(), size=len(BIG), owner="")
+    gate = Gate(service.spool.receive)
+    monkeypatch.setattr(service.spool, "receive", gate)
+    receiving = asyncio.create_task(service.receive(spec, len(BIG)))
+    await asyncio.to_thread(gate.waiting.wait)
+
+    await leave(service, receiving, gate.go_on)
+
+    assert list(rig.spool.incomings()) == []
+    assert service.spool.usage().used == used
 
 
 # -- cancelled --------------------------------------------------------------------------------------------------------

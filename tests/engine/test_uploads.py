@@ -3,30 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from typing import Any
 
 import pytest
 
 from engine.models import SubmitOptions
 from engine.service import AsyncService
-
-
-class Gate:
-    """Calls of a method of the disk's that wait at their ends: `passing` says how many go through before one waits."""
-
-    def __init__(self, method: Any, *, passing: int = 0) -> None:
-        self._method = method
-        self._passing = passing
-        self.waiting, self.go_on = threading.Event(), threading.Event()
-
-    def __call__(self, *words: Any) -> Any:
-        found = self._method(*words)
-        self._passing -= 1
-        if self._passing < 0:
-            self.waiting.set()
-            self.go_on.wait()
-        return found
+from tests.engine.serving import Gate
 
 
 async def created(service: AsyncService) -> str:
