@@ -172,6 +172,8 @@ class Visit:
     _charged: int = 0
     _left: int | None = None
     _at_ms: int = 0
+    _lost: str = ""
+    """The entry whose admission has no answer yet, or never will."""
 
     @property
     def _counted(self) -> bool:
@@ -203,30 +205,42 @@ class Visit:
         it is clear that there is no job.
         """
         unannounced = self.declared is None and self.who.quotas.bytes_per_day is not None
-        failed = 400 <= status < 500 or (status == 0 and not self.accepting)
+        failed = 400 <= status < 500 or not (self.accepting or 200 <= status < 400)
         return bool(self.entries) and (failed or (unannounced and 200 <= status < 300))
 
     async def leave(self) -> None:
         """Tells it."""
         used = self.came or self._charged
-        await self.gate.leave(self.who, self.entries, charged=self._charged, used=used, at_ms=self._at_ms)
+        await self.gate.leave(
+            self.who, self.entries, charged=self._charged, used=used, at_ms=self._at_ms, lost=self._lost
+        )
 
     async def _admit(self, *, upload: bool, charge: int, again: bool) -> None:
         quotas = self.who.quotas
         if quotas.bytes_per_day is not None and charge > quotas.bytes_per_day:
             raise Problem("too_large", f"The key may send {quotas.bytes_per_day} bytes a day; these are {charge}.")
         charge = charge if quotas.bytes_per_day is not None else 0
-        admitted, entry = await self.gate.admit(self.who, upload=upload, charge=charge, again=again)
+        entry = self._promise(charge) if upload else ""
+        admitted = await self.gate.admit(self.who, entry=entry, charge=charge, again=again)
+        self._lost = ""
         self.headers[:] = _rates(self.who, admitted)
         if admitted.refused:
+            if entry:
+                self._charged -= charge
+                self.entries.remove(entry)
             _refuse(admitted.refused, self.who, admitted.now_ms)
-        self._at_ms = admitted.now_ms
-        self._charged += charge
+        self._at_ms = self._at_ms or admitted.now_ms  # the bytes were counted with the first
         if quotas.bytes_per_day is not None:
             self._left = quotas.bytes_per_day - admitted.bytes
         if entry:
-            self.entries.append(entry)
             self._unused.append(entry)
+
+    def _promise(self, charge: int) -> str:
+        """A new entry, written down before it is counted: an answer that is lost leaves nothing counted for good."""
+        entry = self._lost = self.gate.entry()
+        self._charged += charge
+        self.entries.append(entry)
+        return entry
 
 
 _MINUTE_MS, _DAY_MS = 60_000, 86_400_000

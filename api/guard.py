@@ -146,13 +146,16 @@ class Guard:
         try:
             await self._application(scope, receive, marked)
         finally:
-            if visit.owes(marked.status):
-                # Beside it: the answer is out, and the server takes no further request from this connection meanwhile.
-                self._life.keep(_leave(visit, self._life))
+            self._tell_end(visit, marked.status)
             if caller.attempt is not None:
                 # Without an answer, while jobs were being made, they may be: its time runs out by itself then.
                 failed = marked.status >= 400 or (marked.status == 0 and not visit.accepting)
                 self._life.keep(caller.attempt.end(failed=failed))
+
+    def _tell_end(self, visit: Visit, status: int) -> None:
+        if visit.owes(status):
+            # Beside it: the answer is out, and the server takes no further request from this connection meanwhile.
+            self._life.keep(_leave(visit, self._life))
 
     async def _admit(self, scope: Scope, entry: Entry, marked: MarkedSend) -> tuple[Caller, bool]:
         fields = Fields(scope["headers"])
@@ -181,6 +184,7 @@ class Guard:
             await visit.enter()
         except BaseException:
             # A client that leaves is a failure, too. What is cancelled once more leaves this to itself.
+            self._tell_end(visit, 0)
             if first is not None:
                 await asyncio.shield(self._life.keep(first.end(failed=True)))
             raise

@@ -96,6 +96,7 @@ def admit(
 ) -> Operation[Admitted]:
     """Counts a request, and with an `entry` (the id that its job will have) an upload with `charge` bytes; or nothing
     at all where something is used up. again: one more file of a request that is counted already.
+    An upload is counted once, however often this is repeated.
     """
     limits = ["" if one is None else one for one in (quotas.requests_per_minute, quotas.bytes_per_day, quotas.jobs)]
     if again:
@@ -104,8 +105,11 @@ def admit(
     return Operation("admit", args, lambda reply: Admitted(text(reply[0]), *map(int, reply[1:])))
 
 
-def leave(key: str, token: str, entries: Sequence[str], charged: int, used: int, at_ms: int) -> Operation[int]:
+def leave(
+    key: str, token: str, entries: Sequence[str], charged: int, used: int, at_ms: int, lost: str = ""
+) -> Operation[int]:
     """The end of a request that was admitted: what did not become a job is given back; how many did.
-    Repeating it is harmless.
+    lost: the one of its entries whose admission had no answer; what is given back of it is what was counted, if
+    anything was. Repeating it is harmless, also where the admission comes behind it.
     """
-    return Operation("leave", (key, token, charged, used, at_ms, *entries), int)
+    return Operation("leave", (key, token, charged, used, at_ms, lost, *entries), int)

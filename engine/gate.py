@@ -61,17 +61,24 @@ class Gate:
         for name in [name for name, (identity, _) in self._known.items() if identity.token == token]:
             del self._known[name]
 
-    async def admit(self, who: Identity, *, upload: bool, charge: int, again: bool) -> tuple[admission.Admitted, str]:
-        """Counts a request of somebody with quotas; with the id that the job of an upload is to have."""
-        entry = str(uuid_utils.uuid7()) if upload else ""
-        uploads = who.uploads if upload else None
-        operation = admission.admit(who.key, who.quotas, who.token, uploads, charge, entry, again=again)
-        return await self._ledger.run(operation), entry
+    def entry(self) -> str:
+        """The id that the job of an upload is to have. It is known before the upload is counted: see `leave`."""
+        return str(uuid_utils.uuid7())
 
-    async def leave(self, who: Identity, entries: Sequence[str], *, charged: int, used: int, at_ms: int) -> None:
-        """Gives back what was counted for uploads that became no job, and counts what came unannounced."""
+    async def admit(self, who: Identity, *, entry: str, charge: int, again: bool) -> admission.Admitted:
+        """Counts a request of somebody with quotas, and with an entry an upload."""
+        uploads = who.uploads if entry else None
+        operation = admission.admit(who.key, who.quotas, who.token, uploads, charge, entry, again=again)
+        return await self._ledger.run(operation)
+
+    async def leave(
+        self, who: Identity, entries: Sequence[str], *, charged: int, used: int, at_ms: int, lost: str = ""
+    ) -> None:
+        """Gives back what was counted for uploads that became no job, and counts what came unannounced.
+        lost: the entry whose admission had no answer.
+        """
         token = who.token if who.uploads is not None else ""
-        await self._ledger.run(admission.leave(who.key, token, entries, charged, used, at_ms))
+        await self._ledger.run(admission.leave(who.key, token, entries, charged, used, at_ms, lost))
 
     async def mint(self, who: Identity, grant: Grant, *, uploads: int | None, life_seconds: int) -> Minted | None:
         """A token of this key; None when the key has just ended."""

@@ -1,4 +1,5 @@
--- A request, and perhaps an upload, is counted, or nothing at all where something is used up.
+-- A request, and perhaps an upload, is counted, or nothing at all where something is used up. An upload is counted once, however often
+-- it is asked for, and not at all when its end has been told already: see leave.lua.
 -- ARGV: key, limits of requests a minute, bytes a day, unfinished jobs, token or '', its limit of uploads, bytes, id of the job to come or ''
 --   a limit of '' is none, and then there is nothing to count
 -- -> {'' | 'requests' | 'bytes' | 'jobs' | 'uploads' | 'gone', requests, bytes, jobs, clock}
@@ -13,8 +14,13 @@ local used = {
   bytes = limits.bytes ~= '' and num(redis.call('GET', day)) or 0,
   jobs = limits.jobs ~= '' and redis.call('ZCARD', open) or 0,
 }
-local function answer(refused) return {refused, used.requests, used.bytes, used.jobs, now} end
+local function answer(refused, at) return {refused, used.requests, used.bytes, used.jobs, at or now} end
 
+if entry ~= '' then
+  local before = redis.call('GET', P .. 'admitted:' .. entry)
+  if before then return answer('', num(before)) end
+  if redis.call('EXISTS', P .. 'left:' .. entry) == 1 then return answer('gone') end
+end
 if limits.requests ~= '' and used.requests >= num(limits.requests) then return answer('requests') end
 if entry ~= '' then
   if limits.bytes ~= '' and used.bytes + math.max(charge, 1) > num(limits.bytes) then return answer('bytes') end
@@ -33,6 +39,7 @@ if entry ~= '' then
     redis.call('ZADD', open, now + ENTRY_MS, entry)
     used.jobs = used.jobs + 1
   end
+  redis.call('SET', P .. 'admitted:' .. entry, now, 'PX', ENTRY_MS)
 end
 if limits.requests ~= '' then
   used.requests = redis.call('INCR', minute)

@@ -1,21 +1,28 @@
 -- The end of a request whose upload was counted: what became no job is given back.
--- ARGV: key, token or '', bytes that were counted, bytes that came, clock of its admission, ids that its jobs were to have …
+-- ARGV: key, token or '', bytes that were counted (with the first id), bytes that came, clock of its admission, id whose admission had no
+--   answer or '', ids that its jobs were to have …
 -- -> how many of them are jobs
-local key, token, charged, came = ARGV[1], P .. 'token:' .. ARGV[2], num(ARGV[3]), num(ARGV[4])
--- Told once more, because the answer was lost: nothing is given back twice.
-if not redis.call('SET', P .. 'left:' .. ARGV[6], '1', 'NX', 'PX', 600000) then return 0 end
-local made, missed = 0, 0
-for i = 6, #ARGV do
-  if redis.call('EXISTS', job_key(ARGV[i])) == 1 then
-    made = made + 1
-  else
-    missed = missed + 1
-    redis.call('ZREM', P .. 'open:' .. key, ARGV[i])
+local key, token, charged, came, at, lost = ARGV[1], P .. 'token:' .. ARGV[2], num(ARGV[3]), num(ARGV[4]), num(ARGV[5]), ARGV[6]
+local made, missed, counted = 0, 0, false
+for i = 7, #ARGV do
+  local id = ARGV[i]
+  local admitted = redis.call('GET', P .. 'admitted:' .. id)
+  -- Told once more, because the answer was lost: nothing is given back twice. An admission that comes only after this counts nothing.
+  local first = redis.call('SET', P .. 'left:' .. id, '1', 'NX', 'PX', LEFT_MS)
+  if first and (id ~= lost or admitted) then
+    if i == 7 then counted = true end
+    if i == 7 and id == lost then at = num(admitted) end
+    if redis.call('EXISTS', job_key(id)) == 1 then
+      made = made + 1
+    else
+      missed = missed + 1
+      redis.call('ZREM', P .. 'open:' .. key, id)
+    end
   end
 end
 if ARGV[2] ~= '' and missed > 0 and redis.call('EXISTS', token) == 1 then redis.call('HINCRBY', token, 'used', -missed) end
-local day = P .. 'quota:' .. key .. ':bytes:' .. math.floor(num(ARGV[5]) / 86400000)
-local owed = (made > 0 and came or 0) - charged
+local day = P .. 'quota:' .. key .. ':bytes:' .. math.floor(at / 86400000)
+local owed = counted and (made > 0 and came or 0) - charged or 0
 if owed ~= 0 then
   redis.call('INCRBY', day, owed)
   redis.call('PEXPIRE', day, 90000000)

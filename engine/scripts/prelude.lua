@@ -11,6 +11,7 @@
 -- P key:ID                hash    an API key: record (JSON, no secret), expires, revoked
 -- P keys                  set     ids of all API keys
 -- P token:ID              hash    a short-lived token: record (JSON), key, used (uploads); gone when it ends
+-- P admitted:ID           string  when the upload that is to be this job was counted; for two minutes
 -- P left:ID               string  the request that was to make this job is over and counted; for ten minutes
 -- P quota:KEY:requests:M  string  requests of a key in this minute;  P quota:KEY:bytes:D  bytes of this day
 -- P once:NAME             hash    a used Idempotency-Key: fp (of its request), fence, until (lease of the request), of and ids (its jobs to be), node,
@@ -67,6 +68,7 @@ local FAILURES_KEPT = 20        -- of each transfer
 local ONCE_KEPT = 86400000      -- an Idempotency-Key is known for a day
 local COUNTED_KEPT = 3600000
 local ENTRY_MS = 120000         -- an upload that was let in is a job by then, if only one that is being received
+local LEFT_MS = 600000
 local FAR = 9e15
 local OVER = {succeeded = true, failed = true, cancelled = true}
 local JOB_OVER = {succeeded = true, partially_succeeded = true, failed = true, cancelled = true, expired = true}

@@ -130,16 +130,21 @@ class FakeGate:
         self._service._reach()
         return self.known.get(text)
 
-    async def admit(self, who: Identity, *, upload: bool, charge: int, again: bool) -> tuple[FakeAdmitted, str]:
-        if self.answer.refused:
-            return self.answer, ""
-        if upload and who.uploads is not None:
-            if self.used.get(who.token, 0) >= who.uploads:
-                return FakeAdmitted("uploads"), ""
-            self.used[who.token] = self.used.get(who.token, 0) + 1
-        return self.answer, str(uuid4()) if upload else ""
+    def entry(self) -> str:
+        return str(uuid4())
 
-    async def leave(self, who: Identity, entries: Sequence[str], *, charged: int, used: int, at_ms: int) -> None:
+    async def admit(self, who: Identity, *, entry: str, charge: int, again: bool) -> FakeAdmitted:
+        if self.answer.refused:
+            return self.answer
+        if entry and who.uploads is not None:
+            if self.used.get(who.token, 0) >= who.uploads:
+                return FakeAdmitted("uploads")
+            self.used[who.token] = self.used.get(who.token, 0) + 1
+        return self.answer
+
+    async def leave(
+        self, who: Identity, entries: Sequence[str], *, charged: int, used: int, at_ms: int, lost: str = ""
+    ) -> None:
         self._service._reach()
         self.left.append((list(entries), charged, used))
         made = [one for one in entries if one in self._service.jobs_by_id]

@@ -80,15 +80,16 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def break_ledger(service: AsyncService, script: str, *, after: bool, times: int = 1) -> None:
-    """The next calls of this script fail: before they were done, or (`after`) with their answers lost."""
+def break_ledger(service: AsyncService, script: str, *, after: bool, times: int = 1, passing: int = 0) -> None:
+    """The next calls of this script fail, once so many have passed: before they were done, or (`after`) with their
+    answers lost.
+    """
     run = service.ledger.run
-    left = [times]
+    fates = iter([False] * passing + [True] * times)
 
     async def sometimes(operation: Operation[Any]) -> Any:
-        if operation.script != script or not left[0]:
+        if operation.script != script or not next(fates, False):
             return await run(operation)
-        left[0] -= 1
         if after:
             await run(operation)
         raise LedgerUnavailable("Redis did not answer.")

@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from engine import admission
 from engine.access import Quotas, Token
 from engine.ledger import PREFIX
+from engine.operations import Operation
 from tests.engine.books import Books, job_id, tid
 from tests.simulation.servers import TwinServer
 
@@ -42,9 +43,7 @@ class AdmissionMachine(RuleBasedStateMachine):
     @rule(charge=st.integers(0, 120))
     def an_upload_asks(self, charge: int) -> None:
         self.number += 1
-        answer = self.books.run(
-            admission.admit("k", self.quotas, "t", self.uploads, charge, job_id(self.number), again=False)
-        )
+        answer = self.books.run(self.ask(self.number, charge))
         assert answer.jobs <= (self.quotas.jobs or 0)
         assert answer.bytes <= (self.quotas.bytes_per_day or 0)
         used = self.sent.get(self.day, 0)
@@ -58,6 +57,25 @@ class AdmissionMachine(RuleBasedStateMachine):
         if not answer.refused:
             self.coming[self.number] = (self.books.now_ms, charge)
             self.sent[self.day] = used + charge
+
+    @rule(data=st.data())
+    def it_is_asked_for_once_more(self, data: st.DataObject) -> None:
+        """Whoever asked had no answer."""
+        number = self.draw(data, self.coming)
+        if number is not None:
+            at, charge = self.coming[number]
+            answer = self.books.run(self.ask(number, charge))
+            assert (answer.refused, answer.now_ms) == ("", at)
+
+    @rule(charge=st.integers(0, 120), counted=st.sampled_from(["before its end", "behind its end", "never"]))
+    def its_answer_is_lost(self, charge: int, counted: str) -> None:
+        """Nothing of it counts, in whatever order what was asked comes to the ledger."""
+        self.number += 1
+        ask, lost = self.ask(self.number, charge), job_id(self.number)
+        end = admission.leave("k", "t", [lost], charge, charge, 0, lost=lost)
+        asked_too_late = [ask] if counted == "behind its end" else []
+        for one in [*([ask] if counted == "before its end" else []), end, *asked_too_late, end]:
+            self.books.run(one)  # type: ignore[arg-type]
 
     @rule(data=st.data())
     def its_job_is_made(self, data: st.DataObject) -> None:
@@ -123,6 +141,9 @@ class AdmissionMachine(RuleBasedStateMachine):
 
     def open(self) -> int:
         return len(self.unfinished) + len(self.coming)
+
+    def ask(self, number: int, charge: int) -> Operation[admission.Admitted]:
+        return admission.admit("k", self.quotas, "t", self.uploads, charge, job_id(number), again=False)
 
     def draw(self, data: st.DataObject, among: Any) -> int | None:
         return data.draw(st.sampled_from(sorted(among))) if among else None

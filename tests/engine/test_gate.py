@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ import pytest_asyncio
 import redis
 
 from engine import admission, credentials
-from engine.access import EVERYTHING, ApiKey, Grant, Identity, Quotas
+from engine.access import EVERYTHING, ApiKey, Grant, Identity, Quotas, Token
 from engine.admission import Admitted
 from engine.credentials import Fresh
 from engine.errors import LedgerUnavailable
@@ -231,13 +231,15 @@ async def test_uploads_at_the_same_time_never_exceed_the_token(ledger: AsyncLedg
     assert minted is not None
     who = await identity(gate, minted.text)
 
-    answers = await asyncio.gather(*(gate.admit(who, upload=True, charge=0, again=False) for _ in range(20)))
+    entries = [gate.entry() for _ in range(20)]
 
-    assert sorted(admitted.refused for admitted, _ in answers) == [""] * 3 + ["uploads"] * 17
-    entries = [entry for admitted, entry in answers if not admitted.refused]
-    await gate.leave(who, entries[:1], charged=0, used=0, at_ms=answers[0][0].now_ms)  # one became no job
-    again, _ = await gate.admit(who, upload=True, charge=0, again=False)
-    last, _ = await gate.admit(who, upload=True, charge=0, again=False)
+    answers = await asyncio.gather(*(gate.admit(who, entry=entry, charge=0, again=False) for entry in entries))
+
+    assert sorted(admitted.refused for admitted in answers) == [""] * 3 + ["uploads"] * 17
+    unmade = [entry for entry, admitted in zip(entries, answers, strict=True) if not admitted.refused][:1]
+    await gate.leave(who, unmade, charged=0, used=0, at_ms=answers[0].now_ms)
+    again = await gate.admit(who, entry=gate.entry(), charge=0, again=False)
+    last = await gate.admit(who, entry=gate.entry(), charge=0, again=False)
     assert (again.refused, last.refused) == ("", "uploads")
 
 
@@ -247,7 +249,7 @@ async def test_a_token_that_has_ended_meanwhile_uploads_nothing(gate: Gate) -> N
     who = await identity(gate, minted.text)
     await gate.revoke(EVERYTHING, minted.id)
 
-    assert (await gate.admit(who, upload=True, charge=0, again=False))[0].refused == "gone"
+    assert (await gate.admit(who, entry=gate.entry(), charge=0, again=False)).refused == "gone"
 
 
 # -- quotas, with a clock that stands still
@@ -295,6 +297,75 @@ def test_nothing_is_given_back_twice(books: Books) -> None:
     for _ in range(2):
         books.run(admission.leave("k", "", [job_id(2)], 30, 30, second.now_ms))
     assert admit(books, quotas).bytes == 50
+
+
+def use_up(books: Books, *, charge: int, entry: str) -> Admitted:
+    """By a token for two uploads, of a key with quotas."""
+    quotas = Quotas(requests_per_minute=9, bytes_per_day=100, jobs=2)
+    return books.run(admission.admit("k", quotas, "t", 2, charge, entry, again=False))
+
+
+@pytest.fixture
+def used(books: Books, client: redis.Redis) -> Callable[[], tuple[int, int, int, int]]:
+    """How much of it is counted: requests, bytes, jobs, uploads."""
+    # It ends by the server's clock, which is later than this ledger's.
+    assert books.run(admission.mint_token(Token(id="t", hash="", key="bootstrap"), 100 * 365 * 86_400_000))
+
+    def look() -> tuple[int, int, int, int]:
+        now = books.run(admission.admit("k", Quotas(bytes_per_day=100, jobs=2), "t", 2, 0, "", again=False))
+        minute = client.get(f"{PREFIX}quota:k:requests:{NOON_MS // 60_000}")
+        return int(minute or 0), now.bytes, now.jobs, int(client.hget(f"{PREFIX}token:t", "used") or 0)
+
+    return look
+
+
+def test_an_upload_is_counted_once(books: Books, used: Callable[[], tuple[int, ...]]) -> None:
+    """The answer of the first time was lost."""
+    first = use_up(books, charge=60, entry=job_id(1))
+    books.later(1)
+
+    assert use_up(books, charge=60, entry=job_id(1)) == first
+    assert used() == (1, 60, 1, 1)
+
+
+def test_what_was_counted_without_an_answer_is_given_back_once(
+    books: Books, used: Callable[[], tuple[int, ...]]
+) -> None:
+    """What a minute had of requests stays."""
+    use_up(books, charge=40, entry=job_id(1))
+    use_up(books, charge=60, entry=job_id(2))
+
+    for _ in range(2):
+        books.run(admission.leave("k", "t", [job_id(2)], 60, 60, 0, lost=job_id(2)))
+        assert used() == (2, 40, 1, 1)
+
+
+def test_what_was_never_counted_is_not_given_back(books: Books, used: Callable[[], tuple[int, ...]]) -> None:
+    use_up(books, charge=40, entry=job_id(1))
+
+    books.run(admission.leave("k", "t", [job_id(2)], 60, 60, 0, lost=job_id(2)))
+    assert used() == (1, 40, 1, 1)
+    assert use_up(books, charge=60, entry=job_id(2)).refused, "a call that was long on its way, whose caller has gone"
+    assert used() == (1, 40, 1, 1)
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_one_more_file_without_an_answer(books: Books, used: Callable[[], tuple[int, ...]], counted: bool) -> None:
+    """The first of the form is given back with it, as it was counted."""
+    first = use_up(books, charge=40, entry=job_id(1))
+    if counted:
+        use_up(books, charge=0, entry=job_id(2))
+
+    books.run(admission.leave("k", "t", [job_id(1), job_id(2)], 40, 40, first.now_ms, lost=job_id(2)))
+    assert used()[1:] == (0, 0, 0)
+
+
+def test_what_is_noted_of_an_upload_goes_by_itself(books: Books, client: redis.Redis) -> None:
+    admit(books, Quotas(jobs=1), entry=job_id(1))
+    books.run(admission.leave("k", "", [job_id(1)], 0, 0, NOON_MS))
+
+    assert 0 < client.pttl(f"{PREFIX}admitted:{job_id(1)}") <= 120_000
+    assert 0 < client.pttl(f"{PREFIX}left:{job_id(1)}") <= 600_000
 
 
 def test_bytes_that_came_unannounced_count_when_they_have_come(books: Books) -> None:
