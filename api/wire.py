@@ -178,7 +178,7 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
     def _close_transport(self) -> None:
         receiver: Any = self._body_receiver
         transport = self.transport
-        read = not self._left and (receiver is None or receiver._complete)
+        read = receiver is None or (receiver._complete and not self._behind and not self._left)
         if read or self._lingering or self._conn_lost_handled or transport.is_closing():
             super()._close_transport()
             return

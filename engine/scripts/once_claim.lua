@@ -16,8 +16,9 @@ if not C.fence then
   return take()
 end
 if C.fence == fence then return {'mine'} end         -- asked again, because the answer was lost
-if C.fp ~= fp then return {'other'} end
 local made, of, left = num(C.made), num(C.of), num(C['until']) - now
+-- Of a request that was released nothing counts but a job that the disk may know of: a refused one may be corrected.
+if C.fp ~= fp and (made > 0 or num(C['until']) > 0) then return {'other'} end
 local found = made > 0 and (made >= of or looked == C.ids)   -- of the others nothing is left
 if found then
   local ids = {}

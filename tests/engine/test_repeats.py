@@ -155,6 +155,32 @@ async def test_a_lost_answer_of_the_ledger(service: AsyncService) -> None:
     assert (await replayed(service)).jobs == [lost.spec.id]
 
 
+async def test_what_was_refused_late_may_be_corrected(service: AsyncService) -> None:
+    """Its checksum was wrong, say: what it had bound is on no disk."""
+    held = await first(service)
+    await bound(service, await arrived(service, held))
+    await service.repeats.release(held)
+
+    again = await service.repeats.claim("k", "another fingerprint")
+
+    assert again.fence != held.fence
+    assert await refused(service) == "idempotency_mismatch", "now the first request is the other one"
+
+
+async def test_a_job_that_only_the_disk_knows_is_no_other_request_s(service: AsyncService) -> None:
+    held = await first(service)
+    lost = await arrived(service, held)
+    await bound(service, lost)
+    lost.commit(lost.finish())
+    lost.done()
+    await service.repeats.release(held)
+
+    with pytest.raises(EngineError) as caught:
+        await service.repeats.claim("k", "another fingerprint")
+
+    assert caught.value.code == "idempotency_mismatch"
+
+
 async def test_all_files_of_a_form_or_none(service: AsyncService, rig: Rig, client: redis.Redis) -> None:
     held = await first(service)
     files = [await arrived(service, held, b"file %d" % number) for number in range(3)]
