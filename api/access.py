@@ -6,12 +6,14 @@ The guard asks here before the body is read. What only the body says (a form's o
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from api.problems import Problem, method_not_allowed
 from api.service import Gate, Service
 from engine.access import Identity, known_beginning
+from engine.errors import EngineError
 from engine.models import JobSpec, Source, SubmitOptions
 
 _JOB = r"/v1/jobs/[^/]+"
@@ -174,6 +176,7 @@ class Visit:
     _at_ms: int = 0
     _lost: str = ""
     """The entry whose admission has no answer yet, or never will."""
+    _told: bool = False
 
     @property
     def _counted(self) -> bool:
@@ -185,7 +188,7 @@ class Visit:
         upload = self.upload and self._counted
         if not upload and self.who.quotas.requests_per_minute is None:
             return
-        await self._admit(upload=upload, charge=self.declared or 0, again=False)
+        await self._admit(upload=upload, charge=self.declared, again=False)
 
     async def entry(self) -> str | None:
         """The id that the next job of this request is to have; None: any."""
@@ -197,40 +200,59 @@ class Visit:
 
     def limit(self, most: int | None) -> int | None:
         """The largest file for this caller, where the server's own limit is `most`."""
-        limits = [most, self.who.max_size, self._left if self.declared is None else None]
+        limits = [most, self.who.max_size, self.left]
         return min((one for one in limits if one is not None), default=None)
+
+    @property
+    def left(self) -> int | None:
+        """The bytes of a day that a body of unknown length may have, in all its files; None: any."""
+        return self._left if self.declared is None else None
 
     def owes(self, status: int) -> bool:
         """Whether something is to be told when the request is over (0: without an answer). Nothing is given back unless
         it is clear that there is no job.
         """
-        unannounced = self.declared is None and self.who.quotas.bytes_per_day is not None
         failed = 400 <= status < 500 or not (self.accepting or 200 <= status < 400)
-        return bool(self.entries) and (failed or (unannounced and 200 <= status < 300))
+        return bool(self.entries) and not self._told and (failed or (self._has_rest and 200 <= status < 300))
+
+    @property
+    def _has_rest(self) -> bool:
+        """Whether nobody else of the key may upload meanwhile: it did not say how much comes."""
+        return self.declared is None and self.who.quotas.bytes_per_day is not None
+
+    async def settle(self) -> None:
+        """Its jobs are made. What came is counted before the answer, so that the next upload finds what is left, or
+        without Redis behind it.
+        """
+        if self._has_rest and self.entries:
+            with suppress(EngineError):
+                await self.leave()
 
     async def leave(self) -> None:
-        """Tells it."""
+        """Tells what is owed."""
         used = self.came or self._charged
         await self.gate.leave(
             self.who, self.entries, charged=self._charged, used=used, at_ms=self._at_ms, lost=self._lost
         )
+        self._told = True
 
-    async def _admit(self, *, upload: bool, charge: int, again: bool) -> None:
+    async def _admit(self, *, upload: bool, charge: int | None, again: bool) -> None:
         quotas = self.who.quotas
-        if quotas.bytes_per_day is not None and charge > quotas.bytes_per_day:
+        if quotas.bytes_per_day is None:
+            charge = 0
+        elif charge is not None and charge > quotas.bytes_per_day:
             raise Problem("too_large", f"The key may send {quotas.bytes_per_day} bytes a day; these are {charge}.")
-        charge = charge if quotas.bytes_per_day is not None else 0
-        entry = self._promise(charge) if upload else ""
+        entry = self._promise(charge or 0) if upload else ""
         admitted = await self.gate.admit(self.who, entry=entry, charge=charge, again=again)
         self._lost = ""
         self.headers[:] = _rates(self.who, admitted)
         if admitted.refused:
             if entry:
-                self._charged -= charge
+                self._charged -= charge or 0
                 self.entries.remove(entry)
             _refuse(admitted.refused, self.who, admitted.now_ms)
-        self._at_ms = self._at_ms or admitted.now_ms  # the bytes were counted with the first
-        if quotas.bytes_per_day is not None:
+        self._at_ms = self._at_ms or admitted.now_ms  # its day is that of the first file
+        if quotas.bytes_per_day is not None and self._left is None:
             self._left = quotas.bytes_per_day - admitted.bytes
         if entry:
             self._unused.append(entry)
@@ -255,6 +277,11 @@ def _refuse(what: str, who: Identity, now_ms: int) -> None:
     detail, seconds = {
         "requests": (f"{quotas.requests_per_minute} requests a minute are allowed.", _until(now_ms, _MINUTE_MS)),
         "bytes": (f"{quotas.bytes_per_day} bytes a day (of UTC) are allowed.", _until(now_ms, _DAY_MS)),
+        "rest": (
+            f"{quotas.bytes_per_day} bytes a day (of UTC) are allowed, and an upload that does not say how large it is "
+            "has what is left of them until it is over. Send Content-Length: then several may come at once.",
+            None,
+        ),
         "jobs": (f"{quotas.jobs} unfinished jobs at a time are allowed; wait for some to end.", None),
     }[what]
     raise Problem("quota_exceeded", detail, retry_after=seconds)

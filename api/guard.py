@@ -229,9 +229,13 @@ async def _leave(visit: Visit, life: Life) -> None:
 
 
 def _size(scope: Scope, fields: Fields, declared: int | None) -> int | None:
-    """How large the file will be, as far as that is known: a tus creation says it in a header."""
+    """How large the file will be, as far as that is known: a tus creation says it in a header. One that joins others
+    brings no bytes; they were counted with those.
+    """
     if scope["path"] != "/v1/tus":
         return declared
+    if (fields.one(b"upload-concat") or "").partition(";")[0].strip() == "final":
+        return 0
     length = fields.one(b"upload-length") or ""
     return int(length) if length.isascii() and length.isdigit() and len(length) < 19 else None
 

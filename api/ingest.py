@@ -76,6 +76,7 @@ class Intake:
         spec = await self.prepare(caller, gathered, None)
         caller.visit.accepting = True
         job = await self._service.submit_source(spec)
+        await caller.visit.settle()
         caller.note(self._service, "submit", job=job["id"])
         return job
 
@@ -159,10 +160,7 @@ class Batch:
     async def accept(self) -> list[Json]:
         """Make them jobs. This runs to its end even when the client leaves meanwhile."""
         self._handed_over = self._visit.accepting = True
-        jobs = await asyncio.shield(self._life.keep(self._accept()))
-        if self._visit.declared is None:
-            self._visit.came += sum(job.get("size") or 0 for job in jobs)
-        return jobs
+        return await asyncio.shield(self._life.keep(self._accept()))
 
     async def _accept(self) -> list[Json]:
         try:
@@ -175,6 +173,9 @@ class Batch:
             raise
         for job in jobs:
             self._caller.note(self._service, "submit", job=job["id"])
+        if self._visit.declared is None:
+            self._visit.came += sum(job.get("size") or 0 for job in jobs)
+        await self._visit.settle()
         return jobs
 
     async def _discard(self) -> None:
@@ -221,7 +222,8 @@ class _Form:
         self._late_options = False
         self._field: str | None = None
         self._text = bytearray()
-        self._size = 0
+        self._size = self._all = 0
+        self._left = caller.visit.left
 
     async def take(self, event: Event) -> None:
         """The next piece of the form."""
@@ -259,8 +261,11 @@ class _Form:
     def _bytes(self, data: bytes) -> None:
         if self._field is None:
             self._size += len(data)
+            self._all += len(data)
             if self._max_size is not None and self._size > self._max_size:
                 raise Problem("too_large", f"A file of the form passes the limit of {self._max_size} bytes.")
+            if self._left is not None and self._all > self._left:
+                raise Problem("too_large", f"The files of the form pass the {self._left} bytes that are left today.")
             self._files[-1][0].write(data)
         else:
             self._text += data

@@ -32,7 +32,8 @@ class ListedKey(NamedTuple):
 class Admitted(NamedTuple):
     """The answer of `admit`: what is used up ('' when the request may pass), and how much is used now.
 
-    refused: requests, bytes, jobs, uploads, or gone (the token does not live any more).
+    refused: requests, bytes, rest (an upload of unannounced length has what is left of the day), jobs, uploads, or gone
+    (the token does not live any more).
     """
 
     refused: str
@@ -92,16 +93,18 @@ def revoke_token(token: str, owner: str) -> Operation[bool]:
 
 
 def admit(
-    key: str, quotas: Quotas, token: str, uploads: int | None, charge: int, entry: str, *, again: bool
+    key: str, quotas: Quotas, token: str, uploads: int | None, charge: int | None, entry: str, *, again: bool
 ) -> Operation[Admitted]:
     """Counts a request, and with an `entry` (the id that its job will have) an upload with `charge` bytes; or nothing
-    at all where something is used up. again: one more file of a request that is counted already.
-    An upload is counted once, however often this is repeated.
+    at all where something is used up. charge: None where nobody knows how many come, who have all that is left of the
+    day until `leave`. again: one more file of a request that is counted already. An upload is counted once, however
+    often this is repeated.
     """
     limits = ["" if one is None else one for one in (quotas.requests_per_minute, quotas.bytes_per_day, quotas.jobs)]
     if again:
         limits[0] = ""
-    args = (key, *limits, token, "" if uploads is None else uploads, charge, entry)
+    uploads_most, size = ("" if one is None else one for one in (uploads, charge))
+    args = (key, *limits, token, uploads_most, size, entry, "1" if again else "")
     return Operation("admit", args, lambda reply: Admitted(text(reply[0]), *map(int, reply[1:])))
 
 

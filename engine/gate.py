@@ -65,8 +65,8 @@ class Gate:
         """The id that the job of an upload is to have. It is known before the upload is counted: see `leave`."""
         return str(uuid_utils.uuid7())
 
-    async def admit(self, who: Identity, *, entry: str, charge: int, again: bool) -> admission.Admitted:
-        """Counts a request of somebody with quotas, and with an entry an upload."""
+    async def admit(self, who: Identity, *, entry: str, charge: int | None, again: bool) -> admission.Admitted:
+        """Counts a request of somebody with quotas, and with an entry an upload, of so many bytes if that is known."""
         uploads = who.uploads if entry else None
         operation = admission.admit(who.key, who.quotas, who.token, uploads, charge, entry, again=again)
         return await self._ledger.run(operation)

@@ -1,12 +1,14 @@
 -- A request, and perhaps an upload, is counted, or nothing at all where something is used up. An upload is counted once, however often
 -- it is asked for, and not at all when its end has been told already: see leave.lua.
--- ARGV: key, limits of requests a minute, bytes a day, unfinished jobs, token or '', its limit of uploads, bytes, id of the job to come or ''
+-- ARGV: key, limits of requests a minute, bytes a day, unfinished jobs, token or '', its limit of uploads, bytes ('': not announced),
+--   id of the job to come or '', again ('1' | '': one more file of a request that is counted)
 --   a limit of '' is none, and then there is nothing to count
--- -> {'' | 'requests' | 'bytes' | 'jobs' | 'uploads' | 'gone', requests, bytes, jobs, clock}
+-- -> {'' | 'requests' | 'bytes' | 'rest' | 'jobs' | 'uploads' | 'gone', requests, bytes, jobs, clock}
 local key, token, charge, entry = ARGV[1], P .. 'token:' .. ARGV[5], num(ARGV[7]), ARGV[8]
 local limits = {requests = ARGV[2], bytes = ARGV[3], jobs = ARGV[4], uploads = ARGV[6]}
 local minute = P .. 'quota:' .. key .. ':requests:' .. math.floor(now / 60000)
 local day = P .. 'quota:' .. key .. ':bytes:' .. math.floor(now / 86400000)
+local rest = P .. 'quota:' .. key .. ':rest:' .. math.floor(now / 86400000)
 local open = P .. 'open:' .. key
 redis.call('ZREMRANGEBYSCORE', open, '-inf', now)
 local used = {
@@ -21,9 +23,24 @@ if entry ~= '' then
   if before then return answer('', num(before)) end
   if redis.call('EXISTS', P .. 'left:' .. entry) == 1 then return answer('gone') end
 end
+-- Who does not say how much comes has what is left of the day to itself until its end is told (leave.lua). Where nobody tells, because a
+-- process died or an answer was lost, that is when the promise is over and nothing is received; then what came is counted here.
+local function rest_is_taken()
+  local R = load(rest)
+  if not R.id then return false end
+  local J = redis.call('HMGET', job_key(R.id), 'state', 'size')
+  if now < num(R['until']) or J[1] == 'receiving' then return true end
+  redis.call('DEL', rest)
+  used.bytes = redis.call('INCRBY', day, num(J[2]))
+  redis.call('PEXPIRE', day, DAY_KEPT)
+  return false
+end
+
 if limits.requests ~= '' and used.requests >= num(limits.requests) then return answer('requests') end
 if entry ~= '' then
+  local taken = limits.bytes ~= '' and ARGV[9] == '' and rest_is_taken()
   if limits.bytes ~= '' and used.bytes + math.max(charge, 1) > num(limits.bytes) then return answer('bytes') end
+  if taken then return answer('rest') end
   if limits.jobs ~= '' and used.jobs >= num(limits.jobs) then return answer('jobs') end
   if limits.uploads ~= '' then
     local sent = redis.call('HGET', token, 'used')
@@ -33,7 +50,11 @@ if entry ~= '' then
   end
   if limits.bytes ~= '' and charge > 0 then
     used.bytes = redis.call('INCRBY', day, charge)
-    redis.call('PEXPIRE', day, 90000000)
+    redis.call('PEXPIRE', day, DAY_KEPT)
+  end
+  if limits.bytes ~= '' and ARGV[7] == '' then
+    redis.call('HSET', rest, 'id', entry, 'until', now + ENTRY_MS)
+    redis.call('PEXPIRE', rest, DAY_KEPT)
   end
   if limits.jobs ~= '' then
     redis.call('ZADD', open, now + ENTRY_MS, entry)

@@ -22,9 +22,12 @@ for i = 7, #ARGV do
 end
 if ARGV[2] ~= '' and missed > 0 and redis.call('EXISTS', token) == 1 then redis.call('HINCRBY', token, 'used', -missed) end
 local day = P .. 'quota:' .. key .. ':bytes:' .. math.floor(at / 86400000)
+local rest = P .. 'quota:' .. key .. ':rest:' .. math.floor(at / 86400000)
+local had_rest = redis.call('HGET', rest, 'id') == ARGV[7]
+if had_rest then redis.call('DEL', rest) end
 local owed = counted and (made > 0 and came or 0) - charged or 0
-if owed ~= 0 then
+if owed < 0 or (owed > 0 and had_rest) then           -- else admit.lua has counted what came
   redis.call('INCRBY', day, owed)
-  redis.call('PEXPIRE', day, 90000000)
+  redis.call('PEXPIRE', day, DAY_KEPT)
 end
 return made

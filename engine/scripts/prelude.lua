@@ -14,6 +14,7 @@
 -- P admitted:ID           string  when the upload that is to be this job was counted; for two minutes
 -- P left:ID               string  the request that was to make this job is over and counted; for ten minutes
 -- P quota:KEY:requests:M  string  requests of a key in this minute;  P quota:KEY:bytes:D  bytes of this day
+-- P quota:KEY:rest:D      hash    the upload that has what is left of this day, as its length is not known: id (of its job to be), until
 -- P once:NAME             hash    a used Idempotency-Key: fp (of its request), fence, until (lease of the request), of and ids (its jobs to be), node,
 --                                 made, j:ID for each job made, status, location and body of the answer, dropped (ids that may be no jobs); kept a day
 -- P blank:NODE            string  that node's disk was empty when this ledger was new: every Idempotency-Key used there is in it
@@ -69,6 +70,7 @@ local ONCE_KEPT = 86400000      -- an Idempotency-Key is known for a day
 local COUNTED_KEPT = 3600000
 local ENTRY_MS = 120000         -- an upload that was let in is a job by then, if only one that is being received
 local LEFT_MS = 600000
+local DAY_KEPT = 90000000       -- what counts for a day
 local FAR = 9e15
 local OVER = {succeeded = true, failed = true, cancelled = true}
 local JOB_OVER = {succeeded = true, partially_succeeded = true, failed = true, cancelled = true, expired = true}

@@ -133,7 +133,7 @@ class FakeGate:
     def entry(self) -> str:
         return str(uuid4())
 
-    async def admit(self, who: Identity, *, entry: str, charge: int, again: bool) -> FakeAdmitted:
+    async def admit(self, who: Identity, *, entry: str, charge: int | None, again: bool) -> FakeAdmitted:
         if self.answer.refused:
             return self.answer
         if entry and who.uploads is not None:

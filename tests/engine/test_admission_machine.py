@@ -32,7 +32,8 @@ class AdmissionMachine(RuleBasedStateMachine):
         self.quotas = Quotas(jobs=jobs, bytes_per_day=size)
         self.uploads = uploads
         self.number = 0
-        self.coming: dict[int, tuple[int, int]] = {}  # number -> when it was let in, what was charged
+        self.coming: dict[int, tuple[int, int | None]] = {}  # number -> when it was let in, what was charged
+        self.rest: tuple[int, int] | None = None  # who has what is left of which day
         self.unfinished: set[int] = set()
         self.made = 0
         self.lost = 0
@@ -40,15 +41,16 @@ class AdmissionMachine(RuleBasedStateMachine):
         token = Token(id="t", hash="", key="bootstrap")
         assert self.books.run(admission.mint_token(token, 30 * DAY_MS))
 
-    @rule(charge=st.integers(0, 120))
-    def an_upload_asks(self, charge: int) -> None:
+    @rule(charge=st.none() | st.integers(0, 120))
+    def an_upload_asks(self, charge: int | None) -> None:
         self.number += 1
         answer = self.books.run(self.ask(self.number, charge))
         assert answer.jobs <= (self.quotas.jobs or 0)
         assert answer.bytes <= (self.quotas.bytes_per_day or 0)
         used = self.sent.get(self.day, 0)
         expected = (
-            "bytes" if used + max(charge, 1) > (self.quotas.bytes_per_day or 0)
+            "bytes" if used + max(charge or 0, 1) > (self.quotas.bytes_per_day or 0)
+            else "rest" if self.rest is not None and self.rest[1] == self.day
             else "jobs" if self.open() >= (self.quotas.jobs or 0)
             else "uploads" if self.made + len(self.coming) + self.lost >= self.uploads
             else ""
@@ -56,7 +58,9 @@ class AdmissionMachine(RuleBasedStateMachine):
         assert answer.refused == expected
         if not answer.refused:
             self.coming[self.number] = (self.books.now_ms, charge)
-            self.sent[self.day] = used + charge
+            self.sent[self.day] = used + (charge or 0)
+            if charge is None:
+                self.rest = self.number, self.day
 
     @rule(data=st.data())
     def it_is_asked_for_once_more(self, data: st.DataObject) -> None:
@@ -67,33 +71,41 @@ class AdmissionMachine(RuleBasedStateMachine):
             answer = self.books.run(self.ask(number, charge))
             assert (answer.refused, answer.now_ms) == ("", at)
 
-    @rule(charge=st.integers(0, 120), counted=st.sampled_from(["before its end", "behind its end", "never"]))
-    def its_answer_is_lost(self, charge: int, counted: str) -> None:
+    @rule(charge=st.none() | st.integers(0, 120), counted=st.sampled_from(["before", "behind", "never"]))
+    def its_answer_is_lost(self, charge: int | None, counted: str) -> None:
         """Nothing of it counts, in whatever order what was asked comes to the ledger."""
         self.number += 1
         ask, lost = self.ask(self.number, charge), job_id(self.number)
-        end = admission.leave("k", "t", [lost], charge, charge, 0, lost=lost)
-        asked_too_late = [ask] if counted == "behind its end" else []
-        for one in [*([ask] if counted == "before its end" else []), end, *asked_too_late, end]:
+        end = admission.leave("k", "t", [lost], charge or 0, charge or 0, 0, lost=lost)
+        asked_too_late = [ask] if counted == "behind" else []
+        for one in [*([ask] if counted == "before" else []), end, *asked_too_late, end]:
             self.books.run(one)  # type: ignore[arg-type]
 
-    @rule(data=st.data())
-    def its_job_is_made(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), came=st.integers(0, 300))
+    def its_job_is_made(self, data: st.DataObject, came: int) -> None:
         number = self.draw(data, self.coming)
         if number is not None:
-            del self.coming[number]
+            at, charge = self.coming.pop(number)
             self.books.accept(number, owner="k", parts=1)
             self.unfinished.add(number)
             self.made += 1
+            if charge is None:
+                came = min(came, (self.quotas.bytes_per_day or 0) - self.sent[at // DAY_MS])
+                self.books.run(admission.leave("k", "t", [job_id(number)], 0, came, at))
+                self.sent[at // DAY_MS] += came
+                self.rest = None
 
     @rule(data=st.data())
     def it_fails(self, data: st.DataObject) -> None:
         number = self.draw(data, self.coming)
         if number is not None:
             at, charge = self.coming.pop(number)
-            made = self.books.run(admission.leave("k", "t", [job_id(number)], charge, charge, at))
+            charged = charge or 0
+            made = self.books.run(admission.leave("k", "t", [job_id(number)], charged, charged, at))
             assert made == 0
-            self.sent[at // DAY_MS] -= charge
+            self.sent[at // DAY_MS] -= charged
+            if charge is None:
+                self.rest = None
 
     @rule(data=st.data())
     def its_process_dies(self, data: st.DataObject) -> None:
@@ -106,6 +118,7 @@ class AdmissionMachine(RuleBasedStateMachine):
             # Everybody who is still sending has shown by now that the job exists (`receiving`); here nobody has.
             self.lost += len(self.coming)
             self.coming.clear()
+            self.rest = None
 
     @rule(data=st.data(), how=st.sampled_from(["finish", "lose", "cancel"]))
     def a_job_ends(self, data: st.DataObject, how: str) -> None:
@@ -122,6 +135,7 @@ class AdmissionMachine(RuleBasedStateMachine):
     def time_passes(self, hours: int) -> None:
         self.lost += len(self.coming)
         self.coming.clear()
+        self.rest = None
         self.books.now_ms += hours * 3_600_000
 
     @invariant()
@@ -142,7 +156,7 @@ class AdmissionMachine(RuleBasedStateMachine):
     def open(self) -> int:
         return len(self.unfinished) + len(self.coming)
 
-    def ask(self, number: int, charge: int) -> Operation[admission.Admitted]:
+    def ask(self, number: int, charge: int | None) -> Operation[admission.Admitted]:
         return admission.admit("k", self.quotas, "t", self.uploads, charge, job_id(number), again=False)
 
     def draw(self, data: st.DataObject, among: Any) -> int | None:

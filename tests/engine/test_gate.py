@@ -10,14 +10,14 @@ import pytest
 import pytest_asyncio
 import redis
 
-from engine import admission, credentials
+from engine import admission, arrivals, credentials
 from engine.access import EVERYTHING, ApiKey, Grant, Identity, Quotas, Token
 from engine.admission import Admitted
 from engine.credentials import Fresh
 from engine.errors import LedgerUnavailable
 from engine.gate import KNOWN_SECONDS, Gate
 from engine.ledger import PREFIX, AsyncLedger
-from tests.engine.books import NOON_MS, Books, job_id
+from tests.engine.books import NOON_MS, PART, Books, job_id, spec_of
 
 SUBMIT = Grant(scopes=("submit", "read"))
 UNTIL_MIDNIGHT = 12 * 3_600_000
@@ -255,8 +255,8 @@ async def test_a_token_that_has_ended_meanwhile_uploads_nothing(gate: Gate) -> N
 # -- quotas, with a clock that stands still
 
 
-def admit(books: Books, quotas: Quotas, *, charge: int = 0, entry: str = "") -> Admitted:
-    return books.run(admission.admit("k", quotas, "", None, charge, entry, again=False))
+def admit(books: Books, quotas: Quotas, *, charge: int | None = 0, entry: str = "", again: bool = False) -> Admitted:
+    return books.run(admission.admit("k", quotas, "", None, charge, entry, again=again))
 
 
 def test_requests_count_by_the_minute(books: Books) -> None:
@@ -274,7 +274,7 @@ def test_bytes_count_by_the_day_and_what_is_refused_does_not_count(books: Books)
     assert admit(books, quotas, charge=60, entry="a").bytes == 60
     assert admit(books, quotas, charge=60, entry="b").refused == "bytes"
     assert admit(books, quotas, charge=40, entry="c").bytes == 100
-    assert admit(books, quotas, entry="d").refused == "bytes"  # nobody knows how large, and there is nothing left
+    assert admit(books, quotas, charge=None, entry="d").refused == "bytes"  # however large, there is nothing left
     assert admit(books, quotas).refused == ""  # no upload
     books.now_ms += UNTIL_MIDNIGHT
     assert admit(books, quotas, charge=100, entry="e").refused == ""
@@ -370,11 +370,65 @@ def test_what_is_noted_of_an_upload_goes_by_itself(books: Books, client: redis.R
 
 def test_bytes_that_came_unannounced_count_when_they_have_come(books: Books) -> None:
     quotas = Quotas(bytes_per_day=100)
-    first = admit(books, quotas, entry=job_id(1))
+    first = admit(books, quotas, charge=None, entry=job_id(1))
     books.accept(1, owner="k")
 
-    assert books.run(admission.leave("k", "", [job_id(1)], 0, 75, first.now_ms)) == 1
-    assert admit(books, quotas).bytes == 75
+    for _ in range(2):
+        books.run(admission.leave("k", "", [job_id(1)], 0, 75, first.now_ms))
+        assert admit(books, quotas).bytes == 75
+
+
+@pytest.mark.parametrize("charge", [None, 0, 1])
+def test_who_does_not_say_how_much_comes_has_what_is_left_to_itself(books: Books, charge: int | None) -> None:
+    quotas = Quotas(bytes_per_day=100)
+    admit(books, quotas, charge=60, entry=job_id(1))
+    first = admit(books, quotas, charge=None, entry=job_id(2))
+
+    assert (first.refused, first.bytes) == ("", 60)
+    assert admit(books, quotas, charge=charge, entry=job_id(3)).refused == "rest"
+    assert admit(books, quotas, charge=0, entry=job_id(4), again=True).refused == "", "of a form that was let in"
+    assert admit(books, quotas).refused == "", "no upload"
+    books.run(admission.leave("k", "", [job_id(2)], 0, 0, first.now_ms))
+    assert admit(books, quotas, charge=charge, entry=job_id(3)).refused == ""
+
+
+def test_another_day_is_another_rest(books: Books) -> None:
+    quotas = Quotas(bytes_per_day=100)
+    first = admit(books, quotas, charge=None, entry=job_id(1))
+    books.run(arrivals.receive(spec_of(1), None, 2 * UNTIL_MIDNIGHT / 1000))
+    books.now_ms += UNTIL_MIDNIGHT
+
+    assert admit(books, quotas, charge=100, entry=job_id(2)).refused == ""
+    books.accept(1)
+    books.run(admission.leave("k", "", [job_id(1)], 0, 100, first.now_ms))
+    assert admit(books, quotas).bytes == 100
+
+
+def test_an_upload_keeps_the_rest_as_long_as_it_is_received(books: Books) -> None:
+    quotas = Quotas(bytes_per_day=100)
+    admit(books, quotas, charge=None, entry=job_id(1))
+    books.run(arrivals.receive(spec_of(1), None, 3600))
+    books.later(1800)
+    assert admit(books, quotas, charge=1, entry=job_id(2)).refused == "rest"
+
+    books.later(3600)
+    books.sweep()
+
+    assert books.state() == "", "nobody goes on with it"
+    assert admit(books, quotas, charge=1, entry=job_id(2)).refused == ""
+
+
+def test_an_upload_whose_end_nobody_tells_is_counted_when_it_gives_up_the_rest(books: Books) -> None:
+    """Its process died behind the answer, or Redis was away."""
+    quotas = Quotas(bytes_per_day=100)
+    first = admit(books, quotas, charge=None, entry=job_id(1))
+    books.accept(1, owner="k")
+    assert admit(books, quotas, charge=1, entry=job_id(2)).refused == "rest"
+    books.later(120)
+
+    assert admit(books, quotas, charge=1, entry=job_id(2)).bytes == 3 * PART + 1
+    books.run(admission.leave("k", "", [job_id(1)], 0, 3 * PART, first.now_ms))
+    assert admit(books, quotas).bytes == 3 * PART + 1, "it is told after all"
 
 
 def test_unfinished_jobs_count_from_the_moment_they_are_let_in(books: Books, client: redis.Redis) -> None:

@@ -1,4 +1,4 @@
-"""Clients that leave in the middle of a call to Redis, over the real engine: nothing of their request stays held."""
+"""What a request counts for, over the real engine: also when its client leaves in the middle of a call to Redis."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from engine import admission, credentials
 from engine.access import ApiKey, Grant, Quotas
 from engine.config import Settings, next_database
 from engine.service import AsyncService
-from tests.api.asking import Answer, Asker, form
+from tests.api.asking import CUT, Answer, Asker, form
 from tests.engine.serving import Drawer, break_ledger, hold
 
 PLUGINS = 'default = "media"\n[destinations.media]\nbackend = "memory"\n'
@@ -121,3 +121,79 @@ async def test_a_form_counts_nothing_when_one_of_its_files_has_no_answer(
         await app._life.settle()
 
     assert [answer.status for answer in answers] == [503, 202, 403]
+
+
+# -- bodies that do not say how long they are
+
+
+async def used(service: AsyncService) -> int:
+    """The bytes that count today."""
+    (name,) = [name async for name in service.ledger.client.scan_iter(f"{service.ledger.prefix}quota:*:bytes:*")]
+    return int(await service.ledger.client.get(name))
+
+
+async def test_bodies_of_unknown_length_do_not_share_what_is_left(ask: Asker, service: AsyncService) -> None:
+    headers = await key(service, bytes_per_day=1_000_000)
+    pieces = [bytes(100_000)] * 9
+    held, go_on = hold(service, "accept", after=False)
+    first = asyncio.create_task(ask(*PUT, body=pieces, chunked=True, headers=headers))
+    await held.wait()
+
+    meanwhile = [await ask(*PUT, body=pieces, chunked=True, headers=headers) for _ in range(7)]
+    meanwhile.append(await ask(*PUT, body=b"1", headers=headers))
+    go_on.set()
+    answers = [await first, await ask(*PUT, body=pieces[:1], chunked=True, headers=headers)]
+
+    for answer in meanwhile:
+        assert (answer.status, answer.json()["code"], answer.received) == (429, "quota_exceeded", 0)
+        assert answer.headers["retry-after"] == "10"
+    assert [answer.status for answer in answers] == [202, 202], "the first is counted before it is answered"
+    assert await used(service) == 1_000_000
+
+
+async def test_all_files_of_a_form_of_unknown_length_have_what_is_left(
+    ask: Asker, app: Composed, service: AsyncService
+) -> None:
+    headers = await key(service, bytes_per_day=10)
+    answers = []
+    for data in (b"123456", b"12345"):
+        kind, body = form(("file", data, "one"), ("file", data, "two"))
+        told = {**headers, "content-type": kind}
+        answers.append(await ask("POST", "/v1/jobs", body=[body[:90], body[90:]], chunked=True, headers=told))
+        await app._life.settle()
+
+    assert [answer.status for answer in answers] == [413, 202]
+    assert await used(service) == 10
+
+
+async def test_what_is_left_is_free_again_when_a_body_was_cut(ask: Asker, app: Composed, service: AsyncService) -> None:
+    headers = await key(service, bytes_per_day=10)
+    cut = await ask(*PUT, body=[b"123", CUT], chunked=True, headers=headers)
+    await app._life.settle()
+
+    assert (cut.status, (await ask(*PUT, body=b"1234567890", headers=headers)).status) == (400, 202)
+    assert await used(service) == 10
+
+
+async def test_what_came_is_counted_though_its_client_left(ask: Asker, app: Composed, service: AsyncService) -> None:
+    headers = await key(service, bytes_per_day=10)
+    held, go_on = hold(service, "accept", after=True)
+    await leave(asyncio.create_task(ask(*PUT, body=[b"123", b"4"], chunked=True, headers=headers)), held, go_on)
+    await app._life.settle()
+
+    assert await used(service) == 4
+    assert (await ask(*PUT, body=b"123456", headers=headers)).status == 202
+
+
+async def test_an_upload_that_joins_others_counts_no_bytes(ask: Asker, service: AsyncService) -> None:
+    """They were counted when its parts were made: it needs nothing of what is left, and nobody waits for it."""
+    headers = {**await key(service, bytes_per_day=20), "tus-resumable": "1.0.0"}
+    partial = {"upload-concat": "partial", "upload-length": "8", "content-type": "application/offset+octet-stream"}
+    parts = [await ask("POST", "/v1/tus", body=b"12345678", headers=headers | partial) for _ in range(2)]
+    addresses = " ".join(part.headers["location"] for part in parts)
+
+    final = await ask("POST", "/v1/tus", headers=headers | {"upload-concat": f"final;{addresses}"})
+
+    assert final.status == 201, final.body
+    assert await used(service) == 16
+    assert (await ask(*PUT, body=b"1234", headers=headers)).status == 202
