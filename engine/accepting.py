@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from engine import operations, records
-from engine.errors import Conflict, EngineError, Invalid
+from engine.errors import Conflict, Invalid
 from engine.models import Sidecar
 from engine.receptions import Candidate, Reception
 from engine.repeats import counted, superseded
@@ -25,22 +25,30 @@ async def accept_all(service: AsyncService, receptions: Sequence[Candidate]) -> 
     the error says 503: reconciliation finds them and makes the jobs, or finds that they are there.
     """
     with ExitStack() as entered:
+        sidecars = await _durable(service, receptions, entered)
+        return await _made(service, receptions, sidecars)
+
+
+async def _durable(service: AsyncService, receptions: Sequence[Candidate], entered: ExitStack) -> list[Sidecar]:
+    """All files are on the disk for good, or none is, whatever goes wrong: nobody else knows of them yet."""
+    try:
         for one in receptions:
             about = {"bucketline.job": one.spec.id}
             entered.enter_context(service.spans.start("accept", one.spec.traceparent, about=about))
         if all(isinstance(one, Reception) and one.is_small for one in receptions):
             entered.enter_context(service.precedence.small())
-        return await _accept_all(service, receptions)
-
-
-async def _accept_all(service: AsyncService, receptions: Sequence[Candidate]) -> list[dict[str, Any]]:
-    try:
         await _bind(service, receptions)
-        sidecars = await _committed(service, receptions)
-    except EngineError:
+        return await _committed(service, receptions)
+    except Exception:
         for one in receptions:
             await one.discard()
         raise
+
+
+async def _made(
+    service: AsyncService, receptions: Sequence[Candidate], sidecars: Sequence[Sidecar]
+) -> list[dict[str, Any]]:
+    """The ledger knows all of them, or none."""
     tokens: list[records.Token] = []
     views: list[dict[str, Any]] = []
     for one in receptions:
@@ -97,7 +105,7 @@ def _commit_all(receptions: Sequence[Candidate]) -> list[Sidecar]:
         for one, sidecar in zip(receptions, sidecars, strict=True):
             one.commit(sidecar)
             committed.append(one)
-    except EngineError:
+    except Exception:
         for one in committed:
             one.take_back()
         raise

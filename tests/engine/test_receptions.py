@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import itertools
 import os
 from typing import Any
 
@@ -391,6 +392,40 @@ async def test_a_disk_that_fills_up_midway_refuses_all(service: AsyncService, ri
     receptions[2].commit = full  # type: ignore[method-assign, assignment]
 
     with pytest.raises(EngineError):
+        await service.accept_all(receptions)
+    assert rig.files() == []
+    assert states(rig, *(one.spec.id for one in receptions)) == ["", "", ""]
+
+
+@pytest.mark.parametrize("data", [b"small", BIG], ids=["small", "big"])
+async def test_a_mistake_of_ours_refuses_all_like_any_other(
+    service: AsyncService, rig: Rig, monkeypatch: pytest.MonkeyPatch, data: bytes
+) -> None:
+    used, receptions = service.spool.usage().used, [await received(service, data, key=key) for key in ("one", "two")]
+    finish, calls = service.desk.planning.finish, itertools.count(1)
+
+    def second_breaks(*words: Any) -> Any:
+        return finish(*words) if next(calls) == 1 else {}["planned"]
+
+    monkeypatch.setattr(service.desk.planning, "finish", second_breaks)
+
+    with pytest.raises(KeyError):
+        await service.accept_all(receptions)
+    await asyncio.wait({one._keeper for one in receptions})
+    assert (rig.files(), list(rig.spool.incomings())) == ([], [])
+    assert service.spool.usage().used == used
+    assert states(rig, *(one.spec.id for one in receptions)) == ["", ""]
+
+
+async def test_a_mistake_of_ours_midway_takes_back_what_is_durable(service: AsyncService, rig: Rig) -> None:
+    receptions = await three(service)
+
+    def broken(sidecar: object) -> None:
+        raise KeyError("committed")
+
+    receptions[2].commit = broken  # type: ignore[method-assign, assignment]
+
+    with pytest.raises(KeyError):
         await service.accept_all(receptions)
     assert rig.files() == []
     assert states(rig, *(one.spec.id for one in receptions)) == ["", "", ""]
