@@ -165,6 +165,10 @@ _EVENTS = (
     "`event` is one of `snapshot progress transfer state end`, `data` one line of JSON: the whole job for "
     "`snapshot` and `end`, else `{id, state, received, sent, transfers}`. A comment comes every 15 s."
 )
+_ALL_EVENTS = _EVENTS + (
+    " There is no `snapshot` here: behind an id that was trimmed away come all events that are kept, behind an unknown "
+    "one those to come. `GET /v1/jobs` has the rest."
+)
 
 OPERATIONS = [
     Operation("jobs", "post", "/v1/jobs", "Submit files or a source", {
@@ -217,7 +221,7 @@ OPERATIONS = [
         200: _STREAM, 204: Answer("Nothing comes after this id: the job is over.")}, _EVENTS,
         ("job_id", "last_event_id", "last_event_id_query"), refused="not_found bad_cursor unknown_option"),
     Operation("events", "get", "/v1/events", "Watch all jobs that one may see", {200: _STREAM},
-        _EVENTS, ("last_event_id", "last_event_id_query"), refused="bad_cursor unknown_option"),
+        _ALL_EVENTS, ("last_event_id", "last_event_id_query"), refused="bad_cursor unknown_option"),
     Operation("destinations", "get", "/v1/destinations", "List destinations and routes", {
         200: Answer("All that one may write to.", shapes.DestinationList)}, head=True),
     Operation("destinations", "get", "/v1/destinations/{name}", "Look at a destination", {

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 LARGEST_BODY = 256 << 10
 """An answer that is larger is not kept word by word, only which jobs it was about."""
+ASK_AGAIN_SECONDS = 5.0  # its answer may come at any moment, its time run out in a minute
 
 
 class Repeats:
@@ -56,7 +57,7 @@ class Repeats:
                 "This Idempotency-Key was used for another request: its length, digest or options are not the same.",
                 code="idempotency_mismatch",
             )
-        raise busy(min(verdict.left_ms / 1000, self._seconds))
+        raise busy(min(verdict.left_ms / 1000, self._seconds, ASK_AGAIN_SECONDS))
 
     async def renew(self, held: Once) -> bool:
         """Says that the request goes on; False when another one has taken its place."""
