@@ -29,7 +29,7 @@ from api.problems import CONTENT_TYPE, Problem, from_engine
 from api.routes import UNKNOWN, Routes
 from api.service import Service
 from api.tracing import traceparent_of
-from api.tus_headers import MARKS, capabilities, is_tus
+from api.tus_headers import MARKS, as_length, capabilities, is_tus
 from api.tus_headers import PATH as TUS
 from engine.access import ANYBODY
 from engine.errors import EngineError
@@ -175,7 +175,8 @@ class Guard:
         media_type = (fields.one(b"content-type") or "").partition(";")[0].strip().lower()
         if declared != 0:
             check_encoding(fields)
-        visit = Visit(self._gate, who, begins_upload(scope["method"], scope["path"]), _size(scope, fields, declared))
+        size = _size(scope, fields, declared, media_type)
+        visit = Visit(self._gate, who, begins_upload(scope["method"], scope["path"]), size)
         marked.more = visit.headers
         first = await self._attempt(scope, visit, declared, media_type)
         try:
@@ -208,8 +209,7 @@ class Guard:
     def _check_room(self, scope: Scope, declared: int | None, media_type: str, visit: Visit) -> None:
         if self._life.stopping:
             raise Problem("stopping", "Nothing new is taken; another process or the next start will.")
-        # Only jobs are made of JSON and forms: a creation of tus takes any body, and ignores it.
-        json = media_type == "application/json" and scope["path"] == "/v1/jobs"
+        json = _is_source(scope, media_type)
         form = media_type == "multipart/form-data" and scope["path"] == "/v1/jobs"
         limit = JSON_BODY_BYTES if json else visit.limit(self._max_size)
         if declared is not None and limit is not None and declared > limit + (FORM_OVERHEAD_BYTES if form else 0):
@@ -228,16 +228,21 @@ async def _leave(visit: Visit, life: Life) -> None:
                 return None
 
 
-def _size(scope: Scope, fields: Fields, declared: int | None) -> int | None:
+def _size(scope: Scope, fields: Fields, declared: int | None, media_type: str) -> int | None:
     """How large the file will be, as far as that is known: a tus creation says it in a header. One that joins others
-    brings no bytes; they were counted with those.
+    brings no bytes; they were counted with those. Nor does JSON.
     """
-    if scope["path"] != "/v1/tus":
-        return declared
+    if scope["path"] != TUS:
+        return declared or 0 if _is_source(scope, media_type) else declared
     if (fields.one(b"upload-concat") or "").partition(";")[0].strip() == "final":
         return 0
     length = fields.one(b"upload-length") or ""
-    return int(length) if length.isascii() and length.isdigit() and len(length) < 19 else None
+    return as_length(length) if length.isascii() and length.isdigit() else None
+
+
+def _is_source(scope: Scope, media_type: str) -> bool:
+    """Only jobs are made of JSON: a creation of tus takes any body, and ignores it."""
+    return media_type == "application/json" and scope["path"] == "/v1/jobs"
 
 
 def _describe(span: Span, entry: Entry, status: int) -> None:

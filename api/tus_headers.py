@@ -50,10 +50,15 @@ def number(req: Any, name: str) -> int | None:
         return None
     if not _NUMBER.fullmatch(text):
         raise Problem("bad_request", f"{name} takes a whole number that is not negative.")
-    digits = text.lstrip("0") or "0"
-    if len(digits) > len(str(LARGEST_LENGTH)) or int(digits) > LARGEST_LENGTH:
+    length = as_length(text)
+    if length > LARGEST_LENGTH:
         raise Problem("too_large", "No file is that large.")
-    return int(digits)
+    return length
+
+
+def as_length(digits: str) -> int:
+    """The number; of one that is longer than any length, one that is too large as well."""
+    return int(digits.lstrip("0")[:20] or 0)
 
 
 def concat(req: Any) -> list[str] | None:

@@ -28,10 +28,11 @@ end
 local function rest_is_taken()
   local R = load(rest)
   if not R.id then return false end
-  local J = redis.call('HMGET', job_key(R.id), 'state', 'size')
-  if now < num(R['until']) or J[1] == 'receiving' then return true end
+  if now < num(R['until']) or num(redis.call('ZSCORE', P .. 'receiving', R.id)) > now then return true end
+  local came = num(redis.call('HGET', job_key(R.id), 'size'))
   redis.call('DEL', rest)
-  used.bytes = redis.call('INCRBY', day, num(J[2]))
+  redis.call('SET', P .. 'rested:' .. R.id, came, 'PX', DAY_KEPT)
+  used.bytes = redis.call('INCRBY', day, came)
   redis.call('PEXPIRE', day, DAY_KEPT)
   return false
 end

@@ -25,8 +25,9 @@ local day = P .. 'quota:' .. key .. ':bytes:' .. math.floor(at / 86400000)
 local rest = P .. 'quota:' .. key .. ':rest:' .. math.floor(at / 86400000)
 local had_rest = redis.call('HGET', rest, 'id') == ARGV[7]
 if had_rest then redis.call('DEL', rest) end
-local owed = counted and (made > 0 and came or 0) - charged or 0
-if owed < 0 or (owed > 0 and had_rest) then           -- else admit.lua has counted what came
+local rested = redis.call('GET', P .. 'rested:' .. ARGV[7])   -- what admit.lua has counted of it
+local owed = counted and (made > 0 and came or 0) - charged - num(rested) or 0
+if owed < 0 or (owed > 0 and (had_rest or rested)) then
   redis.call('INCRBY', day, owed)
   redis.call('PEXPIRE', day, DAY_KEPT)
 end

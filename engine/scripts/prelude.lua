@@ -15,6 +15,7 @@
 -- P left:ID               string  the request that was to make this job is over and counted; for ten minutes
 -- P quota:KEY:requests:M  string  requests of a key in this minute;  P quota:KEY:bytes:D  bytes of this day
 -- P quota:KEY:rest:D      hash    the upload that has what is left of this day, as its length is not known: id (of its job to be), until
+-- P rested:ID             string  bytes that were counted for that upload, as nobody told its end in time; for a day
 -- P once:NAME             hash    a used Idempotency-Key: fp (of its request), fence, until (lease of the request), of and ids (its jobs to be), node,
 --                                 made, j:ID for each job made, status, location and body of the answer, dropped (ids that may be no jobs); kept a day
 -- P blank:NODE            string  that node's disk was empty when this ledger was new: every Idempotency-Key used there is in it

@@ -185,6 +185,25 @@ async def test_what_came_is_counted_though_its_client_left(ask: Asker, app: Comp
     assert (await ask(*PUT, body=b"123456", headers=headers)).status == 202
 
 
+async def test_a_length_with_zeros_in_front_is_a_length(ask: Asker, service: AsyncService) -> None:
+    headers = {**await key(service, bytes_per_day=10), "tus-resumable": "1.0.0"}
+    padded = {"upload-length": "10".zfill(30), "content-type": "application/offset+octet-stream"}
+
+    answers = [await ask("POST", "/v1/tus", body=b"0123456789", headers=headers | padded) for _ in range(2)]
+
+    assert [answer.status for answer in answers] == [201, 429]
+    assert await used(service) == 10
+
+
+async def test_a_source_brings_no_bytes_however_its_json_is_sent(ask: Asker, service: AsyncService) -> None:
+    headers = {**await key(service, bytes_per_day=10), "content-type": "application/json"}
+    answer = await ask("POST", "/v1/jobs", body=[b"{", b"}"], chunked=True, headers=headers)
+
+    assert (answer.status, answer.json()["errors"][0]["pointer"]) == (422, "/source")
+    assert not await service.ledger.client.exists(*[f"{service.ledger.prefix}quota:{one}" for one in ("rest", "bytes")])
+    assert (await ask(*PUT, body=b"0123456789", headers={"authorization": headers["authorization"]})).status == 202
+
+
 async def test_an_upload_that_joins_others_counts_no_bytes(ask: Asker, service: AsyncService) -> None:
     """They were counted when its parts were made: it needs nothing of what is left, and nobody waits for it."""
     headers = {**await key(service, bytes_per_day=20), "tus-resumable": "1.0.0"}

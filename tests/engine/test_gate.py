@@ -431,6 +431,30 @@ def test_an_upload_whose_end_nobody_tells_is_counted_when_it_gives_up_the_rest(b
     assert admit(books, quotas).bytes == 3 * PART + 1, "it is told after all"
 
 
+def test_all_that_came_is_counted_though_the_rest_was_given_up_before(books: Books) -> None:
+    """A long form, of whose files one was a job when the next upload was let in."""
+    quotas = Quotas(bytes_per_day=100 * PART)
+    first = admit(books, quotas, charge=None, entry=job_id(1))
+    admit(books, quotas, charge=0, entry=job_id(2), again=True)
+    books.accept(1, owner="k")
+    books.later(120)
+    assert admit(books, quotas, charge=1, entry=job_id(3)).bytes == 3 * PART + 1
+    books.accept(2, owner="k")
+
+    for _ in range(2):
+        books.run(admission.leave("k", "", [job_id(1), job_id(2)], 0, 6 * PART, first.now_ms))
+        assert admit(books, quotas).bytes == 6 * PART + 1
+
+
+def test_the_rest_is_free_when_nothing_is_received_any_more_though_nobody_sweeps(books: Books) -> None:
+    quotas = Quotas(bytes_per_day=100)
+    admit(books, quotas, charge=None, entry=job_id(1))
+    books.run(arrivals.receive(spec_of(1), None, 600))
+    books.later(601)
+
+    assert (books.state(), admit(books, quotas, charge=1, entry=job_id(2)).refused) == ("receiving", "")
+
+
 def test_unfinished_jobs_count_from_the_moment_they_are_let_in(books: Books, client: redis.Redis) -> None:
     quotas = Quotas(jobs=2)
 
