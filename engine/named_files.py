@@ -37,9 +37,23 @@ def _opened(path: Path) -> int:
             step = _entered(folder, name)
             os.close(folder)
             folder = step
-        return os.open(path.name or ".", _FILE, dir_fd=folder)
+        return _file(folder, path.name or ".")
     finally:
         os.close(folder)
+
+
+def _file(folder: int, name: str) -> int:
+    try:
+        return os.open(name, _FILE, dir_fd=folder)
+    except BlockingIOError:
+        # Somebody has a lease on it, as Samba has for its clients: a file is waited for, and nothing else.
+        found = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+        try:
+            if not stat.S_ISREG(os.fstat(found).st_mode):
+                raise
+            return os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_CLOEXEC)
+        finally:
+            os.close(found)
 
 
 def _entered(folder: int, name: str) -> int:

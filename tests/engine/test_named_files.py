@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -99,6 +101,29 @@ def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path: Path) -> N
     for path in (tmp_path / "pipe", tmp_path, Path("/")):
         with pytest.raises(OSError, match="Not a regular file"):
             content(path)
+
+
+HOLDER = """
+import fcntl, os, signal, sys
+file = os.open(sys.argv[1], os.O_RDWR)
+signal.signal(signal.SIGUSR1, lambda *_: fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK))
+fcntl.fcntl(file, 10, signal.SIGUSR1)  # F_SETSIG: whom the kernel tells that somebody wants it
+fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_who_has_a_lease_on_it_is_waited_for(film: Path) -> None:
+    """Samba has one for a client that writes, and gives it up when it is asked."""
+    command = [sys.executable, "-c", HOLDER, str(film)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        if holder.stdout.readline() != "held\n":
+            pytest.skip("this file system has no leases")
+        assert content(film) == film.read_bytes()
+        holder.communicate("")
+    assert holder.returncode == 0
 
 
 def test_folders_need_only_be_passable(film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
