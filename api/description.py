@@ -105,7 +105,7 @@ class _Operation:
     def __init__(self, one: Any, schemas: _Schemas) -> None:
         self._one = one
         self._schemas = schemas
-        self._open = one.path in {*OPEN_PATHS, PAGE_FILE} or one.method == "options"
+        self._open = one.path in {*OPEN_PATHS, PAGE_FILE, "/problems/{code}"} or one.method == "options"
 
     def described(self) -> Json:
         one = self._one

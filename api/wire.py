@@ -118,8 +118,12 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
         return False
 
     def _feed_callback_parser(self, data: bytes) -> bool:
-        if self._current_request is None and self._head_is_loose(data):
-            return self._refuse("bare or folded lines")
+        if self._current_request is None:
+            if not self._tail:
+                # Some clients end a body with an empty line more: RFC 9112, section 2.2. The parser in Python minds.
+                data = data.removeprefix(b"\r\n")
+            if self._head_is_loose(data):
+                return self._refuse("bare or folded lines")
         if self._is_complete():
             self._keep_behind(data)
             return True

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Collection, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -132,9 +132,14 @@ class Candidate:
         kept = {name: getattr(self.spec, name) for name in ("created_ms", "token", "request_id", "traceparent", "once")}
         self.spec = msgspec.structs.replace(spec, **kept)
 
-    async def discard(self) -> None:
-        """Removes the bytes and the job; may be called twice, and after a failed accept."""
+    def discard(self) -> Coroutine[Any, Any, None]:
+        """Removes the bytes and the job; may be called twice, and after a failed accept. It is over from this call on,
+        also where a task of its own does the rest: nothing more is told of it.
+        """
         self._over = True
+        return self._discard()
+
+    async def _discard(self) -> None:
         # What is being told would come to the ledger after this, and make the job again: nobody's, for a minute.
         async with self._telling:
             self._keeper.cancel()

@@ -324,6 +324,19 @@ def test_the_api_imports_no_cloud_library() -> None:
     assert found.strip() == "[]"
 
 
+@pytest.mark.parametrize("pieces", [1, 2])
+def test_an_empty_line_behind_a_body_is_nothing(served: Served, pieces: int) -> None:
+    put = PUT + b"Content-Length: 3\r\n\r\nabc"
+    last = b"GET /livez HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n"
+    with served.connect() as connection:
+        connection.sendall(put + b"\r\n" if pieces == 1 else put)
+        first = read_until(connection, b"HTTP/1.1 202")
+        connection.sendall(last if pieces == 1 else b"\r\n" + last)
+        answers = (first + read_all(connection)).split(b"HTTP/1.1 ")[1:]
+
+    assert [int(one[:3]) for one in answers] == [202, 200]
+
+
 @pytest.mark.parametrize("framing", ["Content-Length: 60", "Transfer-Encoding: chunked"])
 def test_the_body_of_a_head_is_no_request(served: Served, framing: str) -> None:
     """Behind a proxy the next request on this connection may be somebody else's."""
