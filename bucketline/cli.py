@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from bucketline import __version__, job_options, setup_options, upkeep_options
 from bucketline.exits import CONFIGURATION, FAILED, FINE, INTERRUPTED, USAGE, Failure
+from bucketline.interrupts import heard
 from bucketline.words import close_stdout, must_take, nearest, refused
 
 # command -> (module, one line of help); each module has `run(arguments) -> exit code`.
@@ -47,10 +48,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. A user's mistake is one or two lines on stderr, never a traceback."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        arguments = parse(words)
-        module = import_module(COMMANDS[arguments.command][0])
-        code = int(module.run(arguments))
-        sys.stdout.flush()
+        with heard():
+            arguments = parse(words)
+            module = import_module(COMMANDS[arguments.command][0])
+            code = int(module.run(arguments))
+            sys.stdout.flush()
         return code
     except Failure as failure:
         say(*failure.lines)

@@ -19,6 +19,8 @@ from tests.command.conftest import Outcome
 from tests.command.fake import FakeServer, job_json, problem_json
 from tests.servers import eventually
 
+ROOT = Path(__file__).parents[2]
+
 Command = Callable[..., Outcome]
 AWAY = "http://127.0.0.1:9"
 REDIS_AWAY = "redis://127.0.0.1:9/0"
@@ -302,6 +304,33 @@ def silent() -> Iterator[tuple[str, Callable[[], bool]]]:
             connection.close()
 
 
+LOST = """
+import os, signal, sys, time, types, weakref
+from bucketline import cli
+PLACE = "<frozen importlib._bootstrap>"
+place = {"os": os, "signal": signal}
+exec(compile("def cb(gone): os.kill(os.getpid(), signal.SIGINT); [0 for _ in range(1000)]", PLACE, "exec"), place)
+class Lock: pass
+def run(arguments):
+    lock = Lock()
+    watch = weakref.ref(lock, place["cb"])
+    del lock
+    time.sleep(50)
+sys.modules["waits"] = types.SimpleNamespace(run=run)
+cli.COMMANDS["config"] = ("waits", *cli.COMMANDS["config"][1:])
+sys.exit(cli.main(["config"]))
+"""
+
+
+def test_ctrl_c_in_the_moment_in_which_python_loses_it(tmp_path: Path) -> None:
+    """What a callback of a weak reference raises goes nowhere, and each import ends with one."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOST], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=40, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (130, "")
+
+
 @pytest.mark.parametrize("words", CLIENTS)
 def test_ctrl_c_while_the_server_is_silent(
     files: Path, silent: tuple[str, Callable[[], bool]], words: list[str]
@@ -310,6 +339,12 @@ def test_ctrl_c_while_the_server_is_silent(
     done = interrupted(words, ready, files, BUCKETLINE_URL=f"http://{at}")
     assert done.code == 130
     assert "Traceback" not in done.err
+
+
+def test_whoever_calls_the_command_hears_ctrl_c_as_before(command: Callable[..., Outcome]) -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGALRM)
+    assert command("config").code == 0
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGALRM)) == before
 
 
 def test_ctrl_c_while_a_store_is_silent(files: Path, silent: tuple[str, Callable[[], bool]]) -> None:
