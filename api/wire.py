@@ -165,8 +165,14 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
         return False
 
     def _send_response_start(self, status: int, headers: Any, request: Any) -> None:
+        receiver: Any = self._body_receiver
         if any(name == b"connection" and value == b"close" for name, value in headers):
             request.must_close = True
+        elif receiver is not None and not receiver._complete:
+            # Nobody will read the rest of the body. Said aloud, or a proxy puts somebody else's request on a connection
+            # that is about to end.
+            request.must_close = True
+            headers = [*headers, (b"connection", b"close")]
         super()._send_response_start(status, headers, request)
 
     def _is_websocket_upgrade(self, request: Any) -> bool:

@@ -348,6 +348,7 @@ def test_the_body_of_a_head_is_no_request(served: Served, framing: str) -> None:
         more = read_all(connection)
 
     assert status(answer) == 200
+    assert b"connection: close" in answer.lower(), "so that a proxy does not take it for the next request"
     assert b"HTTP/1.1" not in answer[8:] + more
 
 

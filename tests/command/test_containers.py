@@ -7,6 +7,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+import time
 import tomllib
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -335,6 +336,27 @@ def test_a_refusal_through_the_proxy_comes_before_the_body(proxy_url: str) -> No
     with socket.create_connection((host, int(port)), timeout=20) as connection:
         connection.sendall(b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000000\r\n\r\n")
         assert connection.recv(12) == b"HTTP/1.1 401"
+
+
+@pytest.mark.parametrize("pause", [0, 0.001, 0.002])
+def test_nobody_hides_a_request_in_the_body_of_another(proxy_url: str, pause: float) -> None:
+    """The proxy keeps its connections to the API: what is hidden there would swallow the next request on one."""
+    import socket
+
+    host, _, port = proxy_url.removeprefix("http://").partition(":")
+    hidden = (
+        f"PUT /v1/objects/media/stolen HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
+        "Content-Length: 300\r\n\r\n"
+    ).encode()
+    for _ in range(15):
+        with socket.create_connection((host, int(port)), timeout=20) as attacker:
+            attacker.sendall(b"HEAD /livez HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(hidden))
+            time.sleep(pause)
+            attacker.sendall(hidden)
+            assert attacker.recv(65536).startswith(b"HTTP/1.1 ")
+        assert _status(f"{proxy_url}/v1/jobs?limit=1", Authorization=f"Bearer {KEY}") == 200
+    with Client(proxy_url, KEY) as client:
+        assert client.jobs(q="stolen").items == []
 
 
 def test_problems_come_through_as_they_are(proxy_url: str) -> None:
