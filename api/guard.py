@@ -232,8 +232,10 @@ def _size(scope: Scope, fields: Fields, declared: int | None, media_type: str) -
     """How large the file will be, as far as that is known: a tus creation says it in a header. One that joins others
     brings no bytes; they were counted with those. Nor does JSON.
     """
+    if _is_source(scope, media_type):
+        return declared or 0
     if scope["path"] != TUS:
-        return declared or 0 if _is_source(scope, media_type) else declared
+        return declared
     if (fields.one(b"upload-concat") or "").partition(";")[0].strip() == "final":
         return 0
     length = fields.one(b"upload-length") or ""
