@@ -50,6 +50,16 @@ async def bound(service: AsyncService, reception: Reception) -> None:
     await service.repeats.bind(reception.spec.once, [reception.spec.id])
 
 
+async def only_on_disk(service: AsyncService, held: Once) -> Reception:
+    """Its request was told 503: the file is kept, and the ledger does not know of it."""
+    lost = await arrived(service, held)
+    await bound(service, lost)
+    lost.commit(lost.finish())
+    lost.done()
+    await service.repeats.release(held)
+    return lost
+
+
 async def refused(service: AsyncService, fingerprint: str = "f") -> str:
     with pytest.raises(EngineError) as caught:
         await service.repeats.claim("k", fingerprint)
@@ -146,12 +156,7 @@ async def test_killed_between_disk_and_ledger(service: AsyncService, client: red
 
 async def test_a_lost_answer_of_the_ledger(service: AsyncService) -> None:
     """503: the file is kept. Sent again, it is that job at once, without waiting for the lease."""
-    held = await first(service)
-    lost = await arrived(service, held)
-    await bound(service, lost)
-    lost.commit(lost.finish())
-    lost.done()
-    await service.repeats.release(held)
+    lost = await only_on_disk(service, await first(service))
     assert (await replayed(service)).jobs == [lost.spec.id]
 
 
@@ -168,17 +173,9 @@ async def test_what_was_refused_late_may_be_corrected(service: AsyncService) -> 
 
 
 async def test_a_job_that_only_the_disk_knows_is_no_other_request_s(service: AsyncService) -> None:
-    held = await first(service)
-    lost = await arrived(service, held)
-    await bound(service, lost)
-    lost.commit(lost.finish())
-    lost.done()
-    await service.repeats.release(held)
+    await only_on_disk(service, await first(service))
 
-    with pytest.raises(EngineError) as caught:
-        await service.repeats.claim("k", "another fingerprint")
-
-    assert caught.value.code == "idempotency_mismatch"
+    assert await refused(service, "another fingerprint") == "idempotency_mismatch"
 
 
 async def test_all_files_of_a_form_or_none(service: AsyncService, rig: Rig, client: redis.Redis) -> None:
