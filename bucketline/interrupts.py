@@ -15,7 +15,7 @@ _IMPORT = "<frozen importlib._bootstrap>"
 @contextmanager
 def heard() -> Iterator[None]:
     """Within, a Ctrl-C is a KeyboardInterrupt, also in the moment in which Python loses it: in the callback by which an
-    import frees its lock, an exception goes to stderr and no further, and the command would wait as before (one of 450
+    import frees its lock, an exception goes to stderr and no further, and the command would wait as before (one of 210
     interrupts at random moments of its start, 2026-11).
 
     Nothing is changed where somebody else hears the signal, or in a thread. Services put their own in its place.

@@ -39,7 +39,7 @@ def give_back() -> None:
     """To be called when all is imported, and nothing served yet: what start-up freed goes back to the kernel.
 
     Where Python may not keep what it compiles (PYTHONDONTWRITEBYTECODE, a file system that is read only), an idle
-    `bucketline up` held 222 MB without it and 182 MB with it (2026-11). Without glibc nothing happens.
+    `bucketline up` held 222 MiB without it and 182 MiB with it (2026-11). Without glibc nothing happens.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
